@@ -1,0 +1,88 @@
+"""The CuPy backend: the same arrays on an NVIDIA GPU."""
+
+from typing import Any
+
+from tinyllm.errors import BackendUnavailableError
+
+try:
+    import cupy as cp
+    from cupy import (
+        abs,
+        any,
+        arange,
+        asarray,
+        astype,
+        broadcast_to,
+        concat,
+        cos,
+        exp,
+        expand_dims,
+        float32,
+        float64,
+        inf,
+        int64,
+        log,
+        matmul,
+        max,
+        mean,
+        permute_dims,
+        pi,
+        reshape,
+        sin,
+        sqrt,
+        stack,
+        sum,
+        take,
+        tanh,
+        where,
+        zeros,
+    )
+    from cupy import bool_ as bool
+    from cupyx.scipy.special import erf
+except (ImportError, OSError, RuntimeError) as error:  # the last two: a broken or foreign wheel
+    raise BackendUnavailableError(
+        f"the cupy backend needs CuPy (pip install cupy-cuda13x, or cupy-cuda12x for CUDA 12): "
+        f"{str(error).strip().splitlines()[0]}"
+    ) from error
+
+if not cp.is_available():
+    raise BackendUnavailableError(
+        "the cupy backend needs an NVIDIA GPU and its driver, and CuPy finds none; "
+        "--backend numpy runs on the CPU"
+    )
+
+# fmt: off
+__all__ = [
+    "abs", "any", "arange", "asarray", "astype", "bool", "broadcast_to", "concat", "cos", "erf",
+    "exp", "expand_dims", "float32", "float64", "index_add", "inf", "int64", "linear", "log",
+    "matmul", "max", "mean", "name", "permute_dims", "pi", "reshape", "sin", "sqrt", "stack", "sum",
+    "synchronize", "take", "tanh", "to_numpy", "where", "zeros",
+]
+# fmt: on
+
+name = "cupy"
+
+
+def to_numpy(x: Any, /) -> Any:
+    """Copy `x` to the host; waits for the GPU."""
+    return cp.asnumpy(x)
+
+
+def synchronize() -> None:
+    """Wait until the GPU has run every kernel that was launched."""
+    cp.cuda.get_current_stream().synchronize()
+
+
+def index_add(n: int, ids: Any, values: Any, /) -> Any:
+    """Add up the rows that share an index (see `tinyllm.backend.Backend`).
+
+    Float atomics: the order of the additions, so the last digits, differ from run to run.
+    """
+    out = cp.zeros((n, values.shape[-1]), dtype=values.dtype)
+    cp.add.at(out, ids, values)
+    return out
+
+
+def linear(x: Any, weight: Any, /) -> Any:
+    """Multiply rows by a stored matrix, y = x Wᵀ (see `tinyllm.backend.Backend`)."""
+    return x @ weight.T

@@ -1,0 +1,70 @@
+"""What every test shares: the backends to run on, and where optional test data lies."""
+
+import os
+from pathlib import Path
+
+import array_api_strict
+import numpy as np
+import pytest
+import tinyllm_numpy
+from hypothesis import settings
+
+settings.register_profile("tinyllm", deadline=None, derandomize=True, max_examples=50)
+settings.register_profile("long", deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "tinyllm"))
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("TINYLLM_TEST_DATA", ROOT.parent / "shared" / "data"))
+
+
+def data(path):
+    """Return the optional test file or folder at `path`; skip the test where it is absent."""
+    if not (DATA / path).exists():
+        pytest.skip(f"no test data at {DATA / path}; TINYLLM_TEST_DATA names its folder")
+    return DATA / path
+
+
+class StrictBackend:
+    """The Array API standard and nothing more: stands in for CuPy where there is no GPU."""
+
+    name = "strict"
+    index_add = staticmethod(
+        lambda n, ids, values: array_api_strict.asarray(
+            tinyllm_numpy.index_add(n, np.asarray(ids), np.asarray(values))
+        )
+    )
+    erf = staticmethod(lambda x: array_api_strict.asarray(tinyllm_numpy.erf(np.asarray(x))))
+    to_numpy = staticmethod(np.asarray)
+    synchronize = staticmethod(lambda: None)
+
+    def __getattr__(self, attribute):
+        return getattr(array_api_strict, attribute)
+
+    def linear(self, x, weight, /):
+        assert x.ndim == weight.ndim == 2
+        return x @ weight.T
+
+
+_matmul_operator = array_api_strict._array_object.Array.__matmul__
+
+
+def _two_dimensional_matmul(self, other):
+    """Refuse `@` beyond matrices: CuPy's batched 16-bit `@` is broken, NumPy's is slow."""
+    assert self.ndim <= 2 and other.ndim <= 2, "use xp.matmul for batched products"
+    return _matmul_operator(self, other)
+
+
+array_api_strict._array_object.Array.__matmul__ = _two_dimensional_matmul
+
+BACKENDS = [tinyllm_numpy, StrictBackend()]
+try:
+    import tinyllm_cupy
+except Exception:  # no CuPy or no GPU: what exactly is missing is test_backend.py's business
+    pass
+else:
+    BACKENDS.append(tinyllm_cupy)
+
+
+@pytest.fixture(scope="session", params=BACKENDS, ids=lambda backend: backend.name)
+def xp(request):
+    return request.param

@@ -1,0 +1,116 @@
+"""The seam between the mathematics and the machine.
+
+A backend is a module: an array namespace (the part of the Array API standard that tinyllm uses,
+which NumPy and CuPy spell alike) and the few functions below that the standard lacks. Every
+operation of tinyllm takes one as its first argument, `xp`; nothing is global, so that one program,
+or one test, can use two.
+
+To add a backend, add a package beside `backends/tinyllm_numpy` and a case to `get_backend`. The
+type checker then names every function that is still missing.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+from tinyllm.errors import UsageError
+
+Array: TypeAlias = Any  # an array of the backend in use; docstrings give its shape
+Saved: TypeAlias = Any  # what a forward function keeps for its backward function
+Params: TypeAlias = dict[str, Array]  # weights, or their gradients, by a checkpoint's names
+
+# In a checkout that was never installed, the backends are not on the path yet.
+_CHECKOUT = Path(__file__).resolve().parents[1] / "backends"
+if (_CHECKOUT / "tinyllm_numpy").is_dir() and str(_CHECKOUT) not in sys.path:
+    sys.path.append(str(_CHECKOUT))
+
+
+class Backend(Protocol):
+    """What tinyllm asks of an array library."""
+
+    name: str
+
+    # Beyond the Array API standard.
+
+    def to_numpy(self, x: Array, /) -> Any:
+        """Copy `x` to the host."""
+        ...
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all that was asked of it: before reading a clock."""
+        ...
+
+    def index_add(self, n: int, ids: Array, values: Array, /) -> Array:
+        """Add up the rows that share an index: out[i] = Σ values[k] over the k with ids[k] = i.
+
+        ids (N,), values (N, D) -> out (n, D)
+        """
+        ...
+
+    def linear(self, x: Array, weight: Array, /) -> Array:
+        """Multiply rows by a matrix stored as checkpoints store it: y = x Wᵀ.
+
+        x (N, C), weight (D, C) -> y (N, D)
+
+        The products of inference and training nearly all pass here, so a backend makes it fast.
+        """
+        ...
+
+    def erf(self, x: Array, /) -> Array:
+        """The error function, 2/√π ∫₀ˣ exp(-t²) dt, to the precision of x's dtype."""
+        ...
+
+    # Of the Array API standard (2023.12): the names in use, so that the type checker knows them.
+
+    inf: float
+    pi: float
+    bool: Any
+    float32: Any
+    float64: Any
+    int64: Any
+
+    def abs(self, x: Array, /) -> Array: ...
+    def any(self, x: Array, /) -> Array: ...
+    def arange(self, start: int, /, stop: int | None = None, *, dtype: Any = None) -> Array: ...
+    def asarray(self, obj: Any, /, *, dtype: Any = None) -> Array: ...
+    def astype(self, x: Array, dtype: Any, /) -> Array: ...
+    def broadcast_to(self, x: Array, /, shape: tuple[int, ...]) -> Array: ...
+    def concat(self, arrays: Sequence[Array], /, *, axis: int = 0) -> Array: ...
+    def cos(self, x: Array, /) -> Array: ...
+    def exp(self, x: Array, /) -> Array: ...
+    def expand_dims(self, x: Array, /, *, axis: int) -> Array: ...
+    def log(self, x: Array, /) -> Array: ...
+    def matmul(self, x1: Array, x2: Array, /) -> Array: ...
+    def max(self, x: Array, /, *, axis: int | None = None, keepdims: bool = False) -> Array: ...
+    def mean(self, x: Array, /, *, axis: int | None = None, keepdims: bool = False) -> Array: ...
+    def permute_dims(self, x: Array, /, axes: tuple[int, ...]) -> Array: ...
+    def reshape(self, x: Array, /, shape: tuple[int, ...]) -> Array: ...
+    def sin(self, x: Array, /) -> Array: ...
+    def sqrt(self, x: Array, /) -> Array: ...
+    def stack(self, arrays: Sequence[Array], /, *, axis: int = 0) -> Array: ...
+    def sum(self, x: Array, /, *, axis: Any = None, keepdims: bool = False) -> Array: ...
+    def take(self, x: Array, indices: Array, /, *, axis: int) -> Array: ...
+    def tanh(self, x: Array, /) -> Array: ...
+    def where(self, condition: Array, x1: Array, x2: Array, /) -> Array: ...
+    def zeros(self, shape: tuple[int, ...], *, dtype: Any) -> Array: ...
+
+
+def get_backend(name: str) -> Backend:
+    """Import the backend called `name`: "numpy" or "cupy".
+
+    Raises UsageError for another name, and BackendUnavailableError that says what is missing.
+
+    >>> get_backend("numpy").name
+    'numpy'
+    """
+    match name:
+        case "numpy":
+            import tinyllm_numpy
+
+            return tinyllm_numpy
+        case "cupy":
+            import tinyllm_cupy
+
+            return tinyllm_cupy
+    raise UsageError(f"no backend is called {name!r}; there are 'numpy' and 'cupy'")
