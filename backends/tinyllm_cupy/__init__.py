@@ -25,6 +25,7 @@ try:
         matmul,
         max,
         mean,
+        ones_like,
         permute_dims,
         pi,
         reshape,
@@ -36,6 +37,7 @@ try:
         tanh,
         where,
         zeros,
+        zeros_like,
     )
     from cupy import bool_ as bool
     from cupyx.scipy.special import erf
@@ -55,8 +57,8 @@ if not cp.is_available():
 __all__ = [
     "abs", "any", "arange", "asarray", "astype", "bool", "broadcast_to", "concat", "cos", "erf",
     "exp", "expand_dims", "float32", "float64", "index_add", "inf", "int64", "linear", "log",
-    "matmul", "max", "mean", "name", "permute_dims", "pi", "reshape", "sin", "sqrt", "stack", "sum",
-    "synchronize", "take", "tanh", "to_numpy", "where", "zeros",
+    "matmul", "max", "mean", "name", "ones_like", "permute_dims", "pi", "reshape", "sin", "sqrt", "stack", "sum",
+    "synchronize", "take", "tanh", "to_numpy", "where", "zeros", "zeros_like",
 ]
 # fmt: on
 

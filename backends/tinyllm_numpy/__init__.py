@@ -23,6 +23,7 @@ from numpy import (
     matmul,
     max,
     mean,
+    ones_like,
     permute_dims,
     pi,
     reshape,
@@ -34,6 +35,7 @@ from numpy import (
     tanh,
     where,
     zeros,
+    zeros_like,
 )
 
 from tinyllm_numpy.erf import erf
@@ -42,8 +44,8 @@ from tinyllm_numpy.erf import erf
 __all__ = [
     "abs", "any", "arange", "asarray", "astype", "bool", "broadcast_to", "concat", "cos", "erf",
     "exp", "expand_dims", "float32", "float64", "index_add", "inf", "int64", "linear", "log",
-    "matmul", "max", "mean", "name", "permute_dims", "pi", "reshape", "sin", "sqrt", "stack", "sum",
-    "synchronize", "take", "tanh", "to_numpy", "where", "zeros",
+    "matmul", "max", "mean", "name", "ones_like", "permute_dims", "pi", "reshape", "sin", "sqrt", "stack", "sum",
+    "synchronize", "take", "tanh", "to_numpy", "where", "zeros", "zeros_like",
 ]
 # fmt: on
 

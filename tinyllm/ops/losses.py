@@ -1,0 +1,46 @@
+"""The training objective of language models."""
+
+from tinyllm.backend import Array, Backend, Saved
+from tinyllm.errors import UsageError
+from tinyllm.ops.linear import rows
+from tinyllm.ops.softmax import log_softmax_forward
+
+IGNORED = -100  # a target with this id is not counted; the convention of Hugging Face and PyTorch
+
+
+def cross_entropy_forward(
+    xp: Backend, logits: Array, targets: Array, *, label_smoothing: float = 0.0
+) -> tuple[Array, Saved]:
+    """Average the nats by which the model is surprised: loss = -mean Σᵥ qᵥ log pᵥ.
+
+    logits (..., V), targets (...) -> loss ()
+
+    p = softmax(logits); q is 1 - a on the target plus a/V on every token, a = `label_smoothing`
+    (Szegedy et al. 2015, arXiv:1512.00567, section 7). The mean is over the targets that count:
+    those that are not -100. Raises UsageError where none counts, or a is not in [0, 1).
+    """
+    if not 0.0 <= label_smoothing < 1.0:
+        raise UsageError(f"label_smoothing is {label_smoothing}, expected 0 ≤ a < 1")
+    log_probs, (probs,) = log_softmax_forward(xp, rows(xp, logits))  # (N, V)
+    N, V = log_probs.shape
+    targets = xp.reshape(targets, (N,))
+    counted = targets != IGNORED
+    n = int(xp.sum(xp.astype(counted, xp.int64)))
+    if n == 0:
+        raise UsageError("no target counts: every one is -100")
+
+    hit = counted[:, None] & (xp.arange(V)[None, :] == targets[:, None])  # (N, V)
+    on_target = xp.where(hit, log_probs, xp.zeros_like(log_probs))
+    loss = (1.0 - label_smoothing) * xp.sum(on_target)
+    if label_smoothing:
+        spread = xp.where(counted, xp.mean(log_probs, axis=-1), xp.zeros_like(log_probs[:, 0]))
+        loss = loss + label_smoothing * xp.sum(spread)
+    return -loss / n, (probs, hit, counted, n, label_smoothing, logits.shape)
+
+
+def cross_entropy_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[Array, None]:
+    """dlogits = dy (p - q) / n on the n targets that count, 0 on the others."""
+    probs, hit, counted, n, label_smoothing, shape = saved
+    q = (1.0 - label_smoothing) * xp.astype(hit, probs.dtype) + label_smoothing / hit.shape[1]
+    dlogits = xp.where(counted[:, None], probs - q, xp.zeros_like(probs)) * (dy / n)
+    return xp.reshape(dlogits, shape), None
