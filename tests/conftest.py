@@ -6,8 +6,9 @@ from pathlib import Path
 import array_api_strict
 import numpy as np
 import pytest
-import tinyllm_numpy
 from hypothesis import settings
+
+import tinyllm_numpy
 
 settings.register_profile("tinyllm", deadline=None, derandomize=True, max_examples=50)
 settings.register_profile("long", deadline=None, max_examples=1000)
@@ -50,7 +51,7 @@ _matmul_operator = array_api_strict._array_object.Array.__matmul__
 
 def _two_dimensional_matmul(self, other):
     """Refuse `@` beyond matrices: CuPy's batched 16-bit `@` is broken, NumPy's is slow."""
-    assert self.ndim <= 2 and other.ndim <= 2, "use xp.matmul for batched products"
+    assert max(self.ndim, other.ndim) <= 2, "use xp.matmul for batched products"
     return _matmul_operator(self, other)
 
 

@@ -44,8 +44,8 @@ from tinyllm_numpy.erf import erf
 __all__ = [
     "abs", "any", "arange", "asarray", "astype", "bool", "broadcast_to", "concat", "cos", "erf",
     "exp", "expand_dims", "float32", "float64", "index_add", "inf", "int64", "linear", "log",
-    "matmul", "max", "mean", "name", "ones_like", "permute_dims", "pi", "reshape", "sin", "sqrt", "stack", "sum",
-    "synchronize", "take", "tanh", "to_numpy", "where", "zeros", "zeros_like",
+    "matmul", "max", "mean", "name", "ones_like", "permute_dims", "pi", "reshape", "sin", "sqrt",
+    "stack", "sum", "synchronize", "take", "tanh", "to_numpy", "where", "zeros", "zeros_like",
 ]
 # fmt: on
 

@@ -1,0 +1,73 @@
+"""tinyllm.backend and the backends themselves"""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import ROOT
+from strategies import rngs, sizes
+from tinyllm.backend import Backend, get_backend
+from tinyllm.errors import BackendUnavailableError, UsageError
+
+
+def test_an_unknown_name_says_which_names_there_are():
+    with pytest.raises(UsageError, match="'numpy' and 'cupy'"):
+        get_backend("tpu")
+
+
+def run_with_cupy(stub, tmp_path):
+    """Ask for the cupy backend in a process whose `cupy` is the given source."""
+    (tmp_path / "cupy.py").write_text(stub)
+    program = (
+        f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]\n"
+        "import tinyllm.backend, tinyllm.errors\n"
+        "try: tinyllm.backend.get_backend('cupy')\n"
+        "except tinyllm.errors.BackendUnavailableError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
+@pytest.mark.parametrize("error", ["ImportError", "OSError", "RuntimeError"])
+def test_a_missing_or_broken_cupy_is_named_with_what_to_install(error, tmp_path):
+    said = run_with_cupy(f"raise {error}('libcuda.so.1 is not here\\nsecond line')", tmp_path)
+    assert "pip install cupy-cuda13x" in said
+    assert said.endswith("libcuda.so.1 is not here\n")
+
+
+def test_a_missing_backend_ends_a_command_with_3():
+    assert BackendUnavailableError.exit_code == 3
+
+
+def test_the_protocol_is_met(xp):
+    names = [n for n in (*vars(Backend), *Backend.__annotations__) if not n.startswith("_")]
+    missing = [name for name in names if not hasattr(xp, name)]
+    assert not missing
+
+
+@given(sizes, sizes, sizes, rngs)
+def test_index_add_adds_up_repeated_rows(xp, n, N, D, rng):
+    ids, values = rng.integers(0, n, N), rng.standard_normal((N, D))
+    out = xp.to_numpy(xp.index_add(n, xp.asarray(ids), xp.asarray(values)))
+    np.testing.assert_allclose(out, (ids == np.arange(n)[:, None]) @ values, atol=1e-14)
+
+
+@given(st.floats(-30, 30))
+def test_erf_is_exact_to_the_last_digits(xp, value):
+    y = xp.to_numpy(xp.erf(xp.asarray(np.array([value, -value]))))
+    assert y[0] == pytest.approx(math.erf(value), rel=1e-15, abs=1e-300)
+    assert y[1] == -y[0]
+
+
+def test_erf_of_the_ends_and_in_float32(xp):
+    y = xp.to_numpy(xp.erf(xp.asarray(np.float32([0.0, np.inf, -np.inf, 0.5, np.nan]))))
+    assert y.dtype == np.float32
+    np.testing.assert_allclose(y, np.float32([0, 1, -1, math.erf(0.5), np.nan]), rtol=1e-7)
