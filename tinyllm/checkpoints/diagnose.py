@@ -1,0 +1,79 @@
+"""What a file really is when it is not the file that was asked for, and what to do about it.
+
+Most broken checkpoints are no attack and no bit rot: they are a Git-LFS pointer, a login page, half
+a download, or a good file of another kind. The first bytes tell, and the message says the way out.
+"""
+
+import os
+import reprlib
+import struct
+
+from tinyllm.errors import CheckpointError
+
+_limited = reprlib.Repr()
+_limited.maxstring = _limited.maxother = 120
+_limited.maxlist = _limited.maxtuple = 8
+shown = _limited.repr  # something from a file, escaped and cut to what fits one line
+
+_AS_SAFETENSORS = (
+    "save the model again as safetensors where PyTorch is installed: python -c "
+    '"from transformers import AutoModelForCausalLM as M; '
+    "M.from_pretrained('FOLDER').save_pretrained('NEW_FOLDER')\""
+)
+PICKLE = (
+    f"a PyTorch pickle, which can run any code when it is read, so it is not; {_AS_SAFETENSORS}"
+)
+GGUF = "a GGUF file, which is not supported; download the model's Hugging Face folder instead"
+LLAMA2C = "a llama2.c model; read it with read_llama2c, not as safetensors"
+
+_FIRST_BYTES = {
+    b"<": "a web page, not weights (a login or error page under this name); download it again",
+    b"PK\x03\x04": PICKLE,
+    b"\x80": PICKLE,
+    b"GGUF": GGUF,
+    b"\x1f\x8b": "gzip data; decompress it first (gunzip)",
+    b"\x93NUMPY": "a NumPy array; tinyllm reads weights from safetensors",
+    b"{": "a JSON file, not weights; give the model's folder, or its .safetensors file",
+}
+
+
+def refusal(path: str | os.PathLike[str], reason: str) -> CheckpointError:
+    """Make the error for one file: `path: reason`, a single line whatever the path holds."""
+    name = os.fsdecode(path)
+    return CheckpointError(f"{name if name.isprintable() else repr(name)}: {reason}")
+
+
+def diagnose(head: bytes, size: int) -> str | None:
+    """Say what a file is from its first bytes (64 or more) and its size; None if nothing is known.
+
+    >>> diagnose(b"GGUF", 4)
+    "a GGUF file, which is not supported; download the model's Hugging Face folder instead"
+    """
+    if not head:
+        return "the file is empty; download it again"
+    if head.startswith(b"version https://git-lfs"):
+        return (
+            f"a Git-LFS pointer of {size} bytes, not the weights; run `git lfs pull` in its folder"
+        )
+    for first, kind in _FIRST_BYTES.items():
+        if head.lstrip(b" \t\r\n").startswith(first):
+            return kind
+    if len(head) >= 28 and _is_llama2c(struct.unpack("<7i", head[:28]), size):
+        return LLAMA2C
+    if not any(head):
+        return f"starts with {len(head)} zero bytes: the download is incomplete; download it again"
+    return None
+
+
+def _is_llama2c(header: tuple[int, ...], size: int) -> bool:
+    """Whether seven numbers can be dim, hidden, layers, heads, kv heads, vocabulary, length."""
+    dim, hidden, n_layers, n_heads, n_kv_heads, vocab, seq_len = header
+    return (
+        0 < n_kv_heads <= n_heads <= dim < 1 << 17
+        and 0 < n_layers < 1 << 10
+        and dim % n_heads == 0
+        and 0 < hidden < 1 << 20
+        and 0 < abs(vocab) < 1 << 22
+        and 0 < seq_len < 1 << 22
+        and size > 28
+    )
