@@ -1,0 +1,75 @@
+"""Self-attention with its projections, rotary positions and a place for a cache."""
+
+from typing import Any, Protocol
+
+from tinyllm.backend import Array, Backend, Saved
+from tinyllm.layers.projection import projection_backward, projection_forward
+from tinyllm.ops.attention import attention_backward, attention_forward
+from tinyllm.ops.rope import rope_half_backward, rope_half_forward
+
+
+class LayerCache(Protocol):
+    """What a layer needs of a KV cache: see `tinyllm.inference.kv_cache`."""
+
+    def append(self, k: Array, v: Array, /) -> tuple[Array, Array]:
+        """Keep the new keys and values; return all that the new queries may need."""
+        ...
+
+
+def self_attention_forward(
+    xp: Backend,
+    x: Array,
+    p: dict[str, Any],
+    *,
+    n_heads: int,
+    n_kv_heads: int,
+    rope: tuple[Array, Array],
+    mask: Array | None = None,
+    kv: LayerCache | None = None,
+) -> tuple[Array, Saved]:
+    """Let each token read from those it may see: y = concat(attention(q, k, v) of each head) W_oᵀ.
+
+    x (B, T, D) -> y (B, T, D)
+
+    `rope` holds the cosines and sines of the tokens' positions, `mask` (T, S) or (B, 1, T, S) what
+    each may see. With `kv`, the keys and values of earlier calls come before those of this one.
+    Uses q_proj (H d, D), k_proj and v_proj (K d, D) and o_proj (D, H d).
+    """
+    s: dict[str, Saved] = {}
+    q, s["q_proj"] = projection_forward(xp, x, p["q_proj"])
+    k, s["k_proj"] = projection_forward(xp, x, p["k_proj"])
+    v, s["v_proj"] = projection_forward(xp, x, p["v_proj"])
+    q, s["rope_q"] = rope_half_forward(xp, split_heads(xp, q, n_heads), *rope)
+    k, s["rope_k"] = rope_half_forward(xp, split_heads(xp, k, n_kv_heads), *rope)
+    v = split_heads(xp, v, n_kv_heads)
+    if kv is not None:
+        k, v = kv.append(k, v)
+    o, s["attention"] = attention_forward(xp, q, k, v, mask=mask)
+    y, s["o_proj"] = projection_forward(xp, merge_heads(xp, o), p["o_proj"])
+    return y, s
+
+
+def self_attention_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[Array, dict[str, Any]]:
+    """dx is the sum over the three projections; made for a forward pass without a cache."""
+    n_heads = saved["attention"][0].shape[1]
+    grads = {}
+    do, grads["o_proj"] = projection_backward(xp, dy, saved["o_proj"])
+    dq, dk, dv, _ = attention_backward(xp, split_heads(xp, do, n_heads), saved["attention"])
+    dk = merge_heads(xp, rope_half_backward(xp, dk, saved["rope_k"])[0])
+    dq = merge_heads(xp, rope_half_backward(xp, dq, saved["rope_q"])[0])
+    dx_v, grads["v_proj"] = projection_backward(xp, merge_heads(xp, dv), saved["v_proj"])
+    dx_k, grads["k_proj"] = projection_backward(xp, dk, saved["k_proj"])
+    dx_q, grads["q_proj"] = projection_backward(xp, dq, saved["q_proj"])
+    return dx_q + dx_k + dx_v, grads
+
+
+def split_heads(xp: Backend, x: Array, n_heads: int) -> Array:
+    """Give each head its own axis: x (B, T, H d) -> y (B, H, T, d)."""
+    B, T, features = x.shape
+    return xp.permute_dims(xp.reshape(x, (B, T, n_heads, features // n_heads)), (0, 2, 1, 3))
+
+
+def merge_heads(xp: Backend, x: Array) -> Array:
+    """Undo `split_heads`: x (B, H, T, d) -> y (B, T, H d)."""
+    B, H, T, d = x.shape
+    return xp.reshape(xp.permute_dims(x, (0, 2, 1, 3)), (B, T, H * d))

@@ -1,0 +1,152 @@
+"""The decoder: tokens in, a score for every possible next token out.
+
+One function serves training, prefill and decoding. Without a cache the tokens stand at positions
+0, 1, 2 …; with one, the cache says at which positions they stand and which keys came before.
+"""
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from tinyllm.backend import Array, Backend, Params, Saved, get_backend
+from tinyllm.errors import UsageError
+from tinyllm.layers.attention import LayerCache
+from tinyllm.layers.blocks import pre_norm_block_backward, pre_norm_block_forward
+from tinyllm.models.config import DecoderConfig
+from tinyllm.models.rope import rope_frequencies
+from tinyllm.ops.attention import attention_mask
+from tinyllm.ops.embedding import embedding_backward, embedding_forward
+from tinyllm.ops.linear import linear_backward, linear_forward
+from tinyllm.ops.norms import rmsnorm_backward, rmsnorm_forward
+from tinyllm.ops.rope import rope_tables
+from tinyllm.params import flatten
+
+_HOST = get_backend("numpy")  # positions are counted on the host
+
+
+class Cache(Protocol):
+    """What the decoder needs of a KV cache: see `tinyllm.inference.kv_cache`."""
+
+    def positions(self, T: int, /) -> tuple[Any, Any]:
+        """The positions of T new tokens and of the keys they meet, on the host."""
+        ...
+
+    def layer(self, index: int, /) -> LayerCache:
+        """The part of one layer."""
+        ...
+
+    def advance(self, T: int, /) -> None:
+        """Count T tokens as seen, once every layer has them."""
+        ...
+
+
+def decoder_forward(
+    xp: Backend, tokens: Array, p: dict[str, Any], config: DecoderConfig
+) -> tuple[Array, Saved]:
+    """Score every next token: logits = norm(blocks(embed(tokens))) W_headᵀ.
+
+    tokens (B, T) -> logits (B, T, V)
+
+    Touvron et al. 2023, "LLaMA" (arXiv:2302.13971), section 2.2. `p` is the parameter tree.
+    """
+    hidden, saved = hidden_forward(xp, tokens, p, config)
+    logits, saved["head"] = head_forward(xp, hidden, p, config)
+    return logits, saved
+
+
+def decoder_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[None, Params]:
+    """Return the gradient of every parameter, by its name; a tied table's two are added."""
+    dhidden, dhead, _ = linear_backward(xp, dy, saved["head"])
+    dx, dweight = rmsnorm_backward(xp, dhidden, saved["norm"])
+    blocks: dict[str, Any] = {}
+    for i in reversed(range(len(saved["layers"]))):
+        dx, blocks[str(i)] = pre_norm_block_backward(xp, dx, saved["layers"][i])
+    _, dembedding = embedding_backward(xp, dx, saved["embed_tokens"])
+    tied = saved["tied"]
+    grads = {
+        "model": {
+            "embed_tokens": {"weight": dembedding + dhead if tied else dembedding},
+            "layers": {str(i): blocks[str(i)] for i in range(len(blocks))},
+            "norm": {"weight": dweight},
+        }
+    }
+    return None, flatten(grads if tied else grads | {"lm_head": {"weight": dhead}})
+
+
+def hidden_forward(
+    xp: Backend,
+    tokens: Array,
+    p: dict[str, Any],
+    config: DecoderConfig,
+    *,
+    kv: Cache | None = None,
+) -> tuple[Array, Saved]:
+    """Run all but the head, so that a caller can score the last position alone.
+
+    tokens (B, T) -> hidden (B, T, D)
+    """
+    T = tokens.shape[1]
+    queries, keys = kv.positions(T) if kv is not None else (np.arange(T), np.arange(T))
+    model = p["model"]
+    x, s_embed = embedding_forward(xp, tokens, **model["embed_tokens"])
+    context: dict[str, Any] = {
+        "n_heads": config.n_heads,
+        "n_kv_heads": config.n_kv_heads,
+        "norm_eps": config.norm_eps,
+        "rope": _rope(xp, queries, config, x.dtype, cached=kv is not None),
+        "mask": _mask(xp, queries, keys, config),
+    }
+    s_layers = []
+    for i in range(config.n_layers):
+        layer_kv = None if kv is None else kv.layer(i)
+        x, s = pre_norm_block_forward(xp, x, model["layers"][str(i)], **context, kv=layer_kv)
+        if kv is None:  # what a backward pass needs, and a cached one never has
+            s_layers.append(s)
+    if kv is not None:
+        kv.advance(T)
+    hidden, s_norm = rmsnorm_forward(xp, x, **model["norm"], eps=config.norm_eps)
+    return hidden, {
+        "embed_tokens": s_embed,
+        "layers": s_layers,
+        "norm": s_norm,
+        "tied": config.tie_embeddings,
+    }
+
+
+def head_forward(
+    xp: Backend, hidden: Array, p: dict[str, Any], config: DecoderConfig
+) -> tuple[Array, Saved]:
+    """Score every token of the vocabulary, with the embedding table where the two are tied.
+
+    hidden (..., D) -> logits (..., V)
+    """
+    head = p["model"]["embed_tokens"] if config.tie_embeddings else p["lm_head"]
+    return linear_forward(xp, hidden, **head)
+
+
+def _rope(
+    xp: Backend, queries: Any, config: DecoderConfig, dtype: object, *, cached: bool
+) -> tuple[Array, Array]:
+    """The cosines and sines of the positions: (T, r), or (B, 1, T, r) where rows are padded."""
+    rope = config.rope
+    context = int(queries.max(initial=-1)) + 1
+    if rope.kind == "dynamic":
+        if cached and context > rope.original_context:
+            raise UsageError(
+                f"this model's `dynamic` RoPE scaling changes all positions beyond "
+                f"{rope.original_context} tokens, so cached keys would be wrong at {context}: "
+                f"use a shorter text, or no cache"
+            )
+    else:
+        context = 0  # no other kind looks at it, and one entry serves all
+    frequencies = xp.asarray(rope_frequencies(rope, config.head_dim, context))
+    positions = queries if queries.ndim == 1 else queries[:, None, :]
+    return rope_tables(xp, xp.asarray(positions), frequencies, dtype=dtype, scale=rope.scale)
+
+
+def _mask(xp: Backend, queries: Any, keys: Any, config: DecoderConfig) -> Array | None:
+    """Who may attend to whom: (T, S), or (B, 1, T, S) where rows are padded; None if all to all."""
+    if queries.ndim == 2:
+        queries, keys = queries[:, None, :], keys[:, None, :]
+    visible = attention_mask(_HOST, queries, keys, window=config.window)
+    return None if visible.all() else xp.asarray(visible)

@@ -1,0 +1,30 @@
+"""Random parameters for a model that is yet to be trained."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tinyllm.models.config import DecoderConfig, param_shapes
+
+
+def init_params(
+    config: DecoderConfig, rng: np.random.Generator, dtype: Any = np.float32
+) -> dict[str, Any]:
+    """Draw matrices from Normal(0, 0.02²); norms start at 1, biases at 0.
+
+    The two projections that write into the residual stream are 1/√(2L) times smaller, so that its
+    variance does not grow with the L layers (Radford et al. 2019, "Language models are unsupervised
+    multitask learners", section 2.3). Arrays are NumPy's: the draws are the same for all backends.
+    """
+    params: dict[str, Any] = {}
+    for name, shape in param_shapes(config).items():
+        if name.endswith("norm.weight"):
+            params[name] = np.ones(shape, dtype)
+        elif name.endswith(".bias"):
+            params[name] = np.zeros(shape, dtype)
+        else:
+            into_residual = name.endswith(("o_proj.weight", "down_proj.weight"))
+            std = 0.02 / math.sqrt(2 * config.n_layers) if into_residual else 0.02
+            params[name] = (std * rng.standard_normal(shape, np.float32)).astype(dtype, copy=False)
+    return params
