@@ -1,5 +1,6 @@
 """Safetensors files made by hand, good and bad, for the tests."""
 
+import copy
 import json
 import random
 
@@ -66,25 +67,31 @@ def mutated_file(rng):
     return bytes(content)
 
 
+def _odd(rng):
+    return copy.deepcopy(rng.choice(ODD_VALUES))  # it may be changed in turn
+
+
 def _change_value(rng, header):
     names = list(header)
     if not names:
-        header[rng.choice(["a", "__metadata__", ""])] = rng.choice(ODD_VALUES)
+        header[rng.choice(["a", "__metadata__", ""])] = _odd(rng)
         return
     name = rng.choice(names)
     field = rng.choice(["dtype", "shape", "data_offsets", "name", "drop", "all"])
     if field == "all":
-        header[name] = rng.choice(ODD_VALUES)
+        header[name] = _odd(rng)
     elif field == "drop":
         del header[name]
     elif field == "name":
-        header[rng.choice(["__metadata__", "", "t0", "t1", "\ud800", "\x1b[31m"])] = header[name]
+        header[rng.choice(["__metadata__", "", "t0", "t1", "\ud800", "\x1b[31m"])] = copy.deepcopy(
+            header[name]
+        )
     elif isinstance(header[name], dict):
         value = header[name].get(field)
         if isinstance(value, list) and value and rng.random() < 0.8:
-            value[rng.randrange(len(value))] = rng.choice(ODD_VALUES)
+            value[rng.randrange(len(value))] = _odd(rng)
         elif rng.random() < 0.5:
-            header[name][field] = rng.choice(ODD_VALUES)
+            header[name][field] = _odd(rng)
         else:
             header[name].pop(field, None)
 

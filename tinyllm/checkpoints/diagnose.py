@@ -55,11 +55,11 @@ def diagnose(head: bytes, size: int) -> str | None:
         return (
             f"a Git-LFS pointer of {size} bytes, not the weights; run `git lfs pull` in its folder"
         )
+    if len(head) >= 28 and _is_llama2c(struct.unpack("<7i", head[:28]), size):
+        return LLAMA2C
     for first, kind in _FIRST_BYTES.items():
         if head.lstrip(b" \t\r\n").startswith(first):
             return kind
-    if len(head) >= 28 and _is_llama2c(struct.unpack("<7i", head[:28]), size):
-        return LLAMA2C
     if not any(head):
         return f"starts with {len(head)} zero bytes: the download is incomplete; download it again"
     return None

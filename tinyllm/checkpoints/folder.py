@@ -1,0 +1,139 @@
+"""A model's folder as Hugging Face lays it out: config.json and the weights beside it.
+
+Where a folder holds both model.safetensors and an index of shards, the single file is read, as
+transformers does, and a warning says so.
+"""
+
+import json
+import os
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinyllm.checkpoints.atomic import atomic_write
+from tinyllm.checkpoints.diagnose import GGUF, PICKLE, diagnose, refusal
+from tinyllm.checkpoints.safetensors_file import read_tensors
+from tinyllm.checkpoints.shards import read_shards, write_shards
+from tinyllm.errors import ConfigError
+from tinyllm.json_file import MEBIBYTE, read_json
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+MAX_CONFIG = 4 * MEBIBYTE
+MAX_SHARD = 5_000_000_000
+_WEIGHTS = re.compile(
+    r"model(-[0-9]{5}-of-[0-9]{5})?\.safetensors\Z|model\.safetensors\.index\.json\Z"
+)
+_FOREIGN = {
+    ".bin": PICKLE, ".pt": PICKLE, ".pth": PICKLE, ".ckpt": PICKLE, ".gguf": GGUF,
+    ".npz": "a NumPy archive; tinyllm reads weights from safetensors",
+}  # fmt: skip
+PathLike = str | os.PathLike[str]
+
+
+def read_weights(folder: PathLike) -> dict[str, np.ndarray]:
+    """Map the weights in a model's folder: tensors by name, as read-only views.
+
+    Raises CheckpointError where there are none, saying what is there instead, or a file is bad.
+    """
+    folder = Path(folder)
+    single, index = folder / SINGLE, folder / INDEX
+    if os.path.lexists(single):  # a dangling link too: its error says more than "not found"
+        if os.path.lexists(index):
+            warnings.warn(f"{folder} has {SINGLE} and {INDEX}: reading {SINGLE}", stacklevel=2)
+        return read_tensors(single)
+    if os.path.lexists(index):
+        return read_shards(index)
+    raise refusal(folder, what_is_there(folder))
+
+
+def what_is_there(folder: Path) -> str:
+    """Say why a folder has no weights that can be read, and what to do with those it has."""
+    if not folder.is_dir():
+        return "is a file; expected a model's folder" if folder.exists() else "no such folder"
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        return f"cannot be read: {error}"
+    if "params.json" in names and SINGLE not in names:
+        return f"has no {SINGLE}; its params.json is of Meta's layout, which read_meta reads"
+    if "adapter_config.json" in names:
+        return f"is an adapter without its base model ({SINGLE}); merge the two first"
+    for name in names:
+        suffix = os.path.splitext(name)[1].lower()
+        if suffix in _FOREIGN and (folder / name).is_file():
+            return f"has no {SINGLE}; {name!r} is {_kind(folder / name) or _FOREIGN[suffix]}"
+    found = ", ".join(map(repr, names[:5])) + (", …" if len(names) > 5 else "")
+    return f"has no {SINGLE} and no {INDEX}, but {found or 'nothing'}"
+
+
+def _kind(path: Path) -> str | None:
+    """What a file's first bytes say that it is."""
+    try:
+        with open(path, "rb") as file:
+            return diagnose(file.read(512), path.stat().st_size)
+    except OSError:
+        return None
+
+
+def read_config(folder: PathLike) -> dict[str, Any]:
+    """Read config.json.
+
+    Raises ConfigError where it is missing or not strict JSON.
+    """
+    return read_json(Path(folder) / "config.json", ConfigError, MAX_CONFIG)
+
+
+def read_generation_config(folder: PathLike) -> dict[str, Any]:
+    """Read generation_config.json; {} where there is none.
+
+    Raises ConfigError where it is not strict JSON.
+    """
+    path = Path(folder) / "generation_config.json"
+    return read_json(path, ConfigError, MAX_CONFIG) if os.path.lexists(path) else {}
+
+
+def write_checkpoint(
+    folder: PathLike,
+    config: dict[str, Any],
+    tensors: dict[str, np.ndarray],
+    generation_config: dict[str, Any] | None = None,
+    max_shard_bytes: int = MAX_SHARD,
+) -> None:
+    """Write a model's folder, which transformers reads too.
+
+    Each file appears whole or not at all, config.json last. Weights that were in the folder are
+    replaced: left beside the new ones, they could be read in their place.
+
+    Raises ConfigError for a config that is not JSON; CheckpointError where the disk refuses.
+    """
+    folder = Path(folder)
+    configs = {"config.json": _format_json(folder / "config.json", config)}
+    if generation_config is not None:
+        path = folder / "generation_config.json"
+        configs[path.name] = _format_json(path, generation_config)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        written = write_shards(folder, tensors, max_shard_bytes)
+        for name in os.listdir(folder):
+            if _WEIGHTS.match(name) and name not in written:
+                (folder / name).unlink()
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+        raise refusal(folder, f"cannot be written: {error}") from error
+    for name, text in reversed(configs.items()):
+        with atomic_write(folder / name) as file:
+            file.write(text)
+
+
+def _format_json(path: Path, config: dict[str, Any]) -> bytes:
+    """Format a config: what the model is first, then the keys in order."""
+    first = [key for key in ("architectures", "model_type") if key in config]
+    try:
+        ordered = {key: config[key] for key in [*first, *sorted(config.keys() - first)]}
+        text = json.dumps(ordered, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return text.encode("utf-8")
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be written as JSON: {error}") from error
