@@ -1,0 +1,14 @@
+"""Text to token ids and back, as the checkpoint that the tokenizer belongs to expects it.
+
+    text ──literals──► normalize ──► pretokenize ──► model ──► ids ──► bytes of each ──► text
+
+`tokenizer` is that line; each kind of file has a reader that fills it in, and each kind of model a
+file of its own. `load_tokenizer` looks at what a file is, and needs no flag.
+"""
+
+from tinyllm.tokenizers.llama2c import write_llama2c_tokenizer
+from tinyllm.tokenizers.loading import load_tokenizer
+from tinyllm.tokenizers.stream import DecoderStream
+from tinyllm.tokenizers.tokenizer import Tokenizer
+
+__all__ = ["DecoderStream", "Tokenizer", "load_tokenizer", "write_llama2c_tokenizer"]

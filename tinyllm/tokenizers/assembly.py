@@ -1,0 +1,59 @@
+"""Put a tokenizer together from what its files say: the part that all kinds of model share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tinyllm.errors import TokenizerError
+from tinyllm.tokenizers.added_tokens import AddedToken
+from tinyllm.tokenizers.literals import Literals
+from tinyllm.tokenizers.settings import Settings
+from tinyllm.tokenizers.tokenizer import EncodeWord, Normalize, Pretokenize, Tokenizer
+
+
+def assemble(
+    path: Path,
+    *,
+    ids: dict[str, int],
+    added: dict[str, AddedToken],
+    piece_bytes: Callable[[str], bytes],
+    user_defined: dict[str, int],
+    roles: dict[str, str | None],
+    add_bos: bool,
+    settings: Settings,
+    normalize: Normalize,
+    pretokenize: Pretokenize,
+    encode_word: EncodeWord,
+    drops_space: bool,
+    sources: dict[str, bytes],
+    export: Callable[[Tokenizer], dict[str, bytes]],
+) -> Tokenizer:
+    """Build the tokenizer of the vocabulary `ids` with its `added` tokens (see `combine`).
+
+    `user_defined` are literals of the normalized text. `add_bos` is the vocabulary's own word, on
+    which `settings` has the last. Raises TokenizerError where BOS is wanted and there is none.
+    """
+    special = {token.content: token.id for token in added.values() if token.special}
+    text = [token for token in added.values() if not token.special]
+    literals = {token.content: token.id for token in text if not token.normalized}
+    normalized = {normalize(token.content): token.id for token in text if token.normalized}
+    role_ids = {role: None if name is None else ids[name] for role, name in roles.items()}
+    if settings.add_bos and role_ids.get("bos") is None:
+        raise TokenizerError(f"{path}: a prompt is to begin with BOS, and no token is BOS")
+    return Tokenizer(
+        normalize=normalize,
+        pretokenize=pretokenize,
+        encode_word=encode_word,
+        table={id_: b"" if p in special else piece_bytes(p) for p, id_ in ids.items()},
+        special_tokens=special,
+        literals=Literals(literals),
+        normalized_literals=Literals(normalized | user_defined),
+        special_literals=Literals(literals | special),
+        bos_id=role_ids.get("bos"),
+        eos_id=role_ids.get("eos"),
+        unk_id=role_ids.get("unk"),
+        pad_id=role_ids.get("pad"),
+        add_bos=add_bos if settings.add_bos is None else settings.add_bos,
+        drops_space=drops_space,
+        sources=sources,
+        export=export,
+    )

@@ -1,0 +1,57 @@
+"""tokenizer_config.json: what a model's folder says beside the vocabulary itself."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tinyllm.errors import TokenizerError
+from tinyllm.json_file import MEBIBYTE, read_json
+from tinyllm.tokenizers.added_tokens import AddedToken, read_added_token
+
+ROLES = ("bos", "eos", "unk", "pad")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What is said; what is not said stays with the vocabulary's own word."""
+
+    roles: dict[str, str | None] = field(
+        default_factory=dict
+    )  # "bos" -> "<s>"; None: there is none
+    add_bos: bool | None = None
+    added: tuple[AddedToken, ...] = ()
+
+
+def read_settings(path: Path) -> Settings:
+    """Read tokenizer_config.json.
+
+    Keys that only programs of other kinds use (chat templates, lengths, class names) are passed
+    over. Raises TokenizerError where the rest is not as expected.
+    """
+    entries = read_json(path, TokenizerError, 16 * MEBIBYTE)
+    add_bos = entries.get("add_bos_token")
+    if add_bos is not None and type(add_bos) is not bool:
+        raise TokenizerError(f"{path}: add_bos_token is {str(add_bos)[:40]!r}; expected a boolean")
+    decoder = entries.get("added_tokens_decoder", {})
+    if not isinstance(decoder, dict):
+        raise TokenizerError(f"{path}: added_tokens_decoder is no object of ids and tokens")
+    return Settings(
+        roles={
+            role: _token_name(path, key, entries[key])
+            for role in ROLES
+            if (key := f"{role}_token") in entries
+        },
+        add_bos=add_bos,
+        added=tuple(
+            read_added_token(path, entry, int(id_) if id_.isdecimal() and len(id_) < 10 else id_)
+            for id_, entry in decoder.items()
+        ),
+    )
+
+
+def _token_name(path: Path, key: str, value: Any) -> str | None:
+    """A token is named by its text, or by an object with its text."""
+    name = value.get("content") if isinstance(value, dict) else value
+    if name is not None and not isinstance(name, str):
+        raise TokenizerError(f"{path}: {key} is {str(value)[:40]!r}; expected the token's text")
+    return name
