@@ -1,0 +1,63 @@
+"""The flags that commands share, and the kinds of values that flags take."""
+
+import argparse
+import math
+import os
+
+from tinyllm import __version__
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Add what every command has."""
+    parser.add_argument("--quiet", "-q", action="store_true", help="only the answer and errors")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("--version", action="version", version=f"tinyllm {__version__}")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say which model to load, and how."""
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--model", "-m", required=True, metavar="FOLDER|ORG/NAME",
+        help="a model's folder, or its id in the local Hugging Face cache",
+    )  # fmt: skip
+    group.add_argument(
+        "--backend", choices=["numpy", "cupy"], default=os.environ.get("TINYLLM_BACKEND", "numpy"),
+        help="numpy: the CPU; cupy: an NVIDIA GPU (default: $TINYLLM_BACKEND, or numpy)",
+    )  # fmt: skip
+    group.add_argument(
+        "--dtype", choices=["float32", "float64"], default="float32",
+        help="what to compute with (default: float32)",
+    )  # fmt: skip
+    group.add_argument(
+        "--tie", choices=["yes", "no"],
+        help="whether the head is the embedding table, where config and file disagree",
+    )  # fmt: skip
+
+
+def whole(text: str) -> int:
+    """Read a whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+
+
+def real(text: str) -> float:
+    """Read a finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number")
+    return value
+
+
+def token_bias(text: str) -> tuple[int, float]:
+    """Read ID=BIAS; the bias may be -inf, which forbids the token."""
+    token, _, bias = text.partition("=")
+    try:
+        return int(token), float(bias)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not ID=BIAS, like 13=-1.5") from None

@@ -1,0 +1,242 @@
+"""From prompts to texts: run the model, choose tokens, turn them into characters, know the end."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from tinyllm.errors import UsageError
+from tinyllm.inference.sampling import Sampling, choose_token
+from tinyllm.inference.stops import StopStrings
+
+LARGEST_SEED = 2**64 - 1
+
+
+class Scorer(Protocol):
+    """What scores next tokens: `tinyllm.inference.session.Session`, say."""
+
+    def prefill(self) -> Any:
+        """Run the prompts: -> logits (B, V)."""
+        ...
+
+    def step(self, tokens: Sequence[int]) -> Any:
+        """Append one token to each row: -> logits (B, V)."""
+        ...
+
+
+class TextStream(Protocol):
+    """What turns tokens into characters as they come."""
+
+    def push(self, token: int) -> str:
+        """Take a token; return the characters that are complete."""
+        ...
+
+    def flush(self) -> str:
+        """Return what is left at the end."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerationOptions:
+    """What a caller may ask of a generation; `Sampling` explains the numbers that it shares."""
+
+    max_tokens: int = 256
+    temperature: float = 0.8
+    top_k: int = 0
+    top_p: float = 0.95
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    repeat_last_n: int | None = None
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    seed: int | None = None  # None: a new one, which the result names
+    stop: Sequence[str] = ()
+    ignore_eos: bool = False
+    logprobs: int | None = None  # how many of the likeliest tokens to report at each step
+    context: int | None = None  # tokens; None: as many as the model's config allows
+    use_cache: bool = True
+
+    def sampling(self) -> Sampling:
+        """Return the part that chooses tokens. Raises UsageError for a number out of range."""
+        return Sampling(
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            min_p=self.min_p,
+            repetition_penalty=self.repetition_penalty,
+            repeat_last_n=self.repeat_last_n,
+            logit_bias=self.logit_bias,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timings:
+    """Wall-clock seconds of a whole batch: running the prompts, and all after that."""
+
+    prompt_seconds: float
+    decode_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenLogprobs:
+    """Log-probabilities in nats before any filter or temperature."""
+
+    token: int
+    logprob: float
+    top: dict[int, float]  # the likeliest tokens, the likeliest first
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Generation:
+    """One finished text.
+
+    `tokens` are all that were drawn, the one that ended the text included; `finish_reason` is "eos"
+    (a token that ends texts), "stop" (a stop string) or "length" (max_tokens or a full context).
+    """
+
+    text: str
+    tokens: list[int]
+    logprobs: list[TokenLogprobs] | None
+    finish_reason: str
+    prompt_tokens: int
+    seed: int
+    timings: Timings
+
+
+@dataclass(kw_only=True, slots=True)
+class Row:
+    """One text of a batch while it grows. Its methods return the characters that are certain."""
+
+    prompt: list[int]
+    max_tokens: int
+    rng: np.random.Generator
+    text_stream: TextStream
+    stops: StopStrings
+    pieces: list[str] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprobs] = field(default_factory=list)
+    finish_reason: str = ""
+
+    def push(self, token: int) -> str:
+        """Add a token that is text."""
+        self.pieces.append(self.stops.push(self.text_stream.push(token)))
+        return self.pieces[-1]
+
+    def finish(self, reason: str) -> str:
+        """End the text, with what was held back in case more followed."""
+        piece = self.stops.push(self.text_stream.flush())
+        self.finish_reason = "stop" if self.stops.found else reason
+        self.pieces.append(piece + self.stops.flush())
+        return self.pieces[-1]
+
+
+def rng_for(seed: int, index: int) -> np.random.Generator:
+    """Return the generator of text `index`: its draws are the same in any batch, or alone.
+
+    Raises UsageError for a seed outside 0 … 2⁶⁴-1.
+    """
+    if not 0 <= seed <= LARGEST_SEED:
+        raise UsageError(f"seed is {seed}, expected 0 to {LARGEST_SEED}")
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, index])))
+
+
+def check_room(prompt_tokens: int, max_tokens: int, context: int) -> int:
+    """Return how many tokens may follow a prompt: `max_tokens`, or what the context leaves.
+
+    Raises UsageError where nothing may.
+    """
+    if max_tokens < 0:
+        raise UsageError(f"max_tokens is {max_tokens}, expected at least 0")
+    if prompt_tokens >= context:
+        raise UsageError(
+            f"the prompt has {prompt_tokens} tokens and the context {context}: no room for an "
+            f"answer; shorten the prompt"
+        )
+    return min(max_tokens, context - prompt_tokens)
+
+
+class Run:
+    """A batch of texts under way: iterate for (row, new characters), then ask for the results."""
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        scorer: Scorer,
+        options: GenerationOptions,
+        *,
+        seed: int,
+        eos_ids: frozenset[int],
+        vocab_size: int,
+    ) -> None:
+        """Ids from `vocab_size` on stand for no token, and are never drawn."""
+        self.rows, self.seed = rows, seed
+        self._scorer, self._options, self._sampling = scorer, options, options.sampling()
+        self._eos_ids, self._vocab_size = eos_ids, vocab_size
+        self._start = self._first = self._last = time.perf_counter()
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        """Let every row grow until all have finished."""
+        self._start = self._first = self._last = time.perf_counter()
+        for index, row in enumerate(self.rows):
+            if row.max_tokens == 0:
+                yield index, row.finish("length")
+        if all(row.finish_reason for row in self.rows):
+            return
+        logits = self._scorer.prefill()
+        self._first = time.perf_counter()
+        while True:
+            for index, row in enumerate(self.rows):
+                if not row.finish_reason:
+                    piece = self._grow(row, logits[index, : self._vocab_size])
+                    self._last = time.perf_counter()
+                    yield index, piece
+            if all(row.finish_reason for row in self.rows):
+                return
+            # Rows that have finished keep their place in the batch; what they score is ignored.
+            logits = self._scorer.step([row.tokens[-1] for row in self.rows])
+
+    def results(self) -> list[Generation]:
+        """Return the texts as they are now."""
+        timings = Timings(
+            prompt_seconds=self._first - self._start, decode_seconds=self._last - self._first
+        )
+        return [
+            Generation(
+                text="".join(row.pieces),
+                tokens=row.tokens,
+                logprobs=None if self._options.logprobs is None else row.logprobs,
+                finish_reason=row.finish_reason,
+                prompt_tokens=len(row.prompt),
+                seed=self.seed,
+                timings=timings,
+            )
+            for row in self.rows
+        ]
+
+    def _grow(self, row: Row, logits: Any) -> str:
+        """Draw one token, and end the text where it ends."""
+        token = choose_token(logits, row.prompt + row.tokens, self._sampling, row.rng)
+        if self._options.logprobs is not None:
+            row.logprobs.append(token_logprobs(logits, token, self._options.logprobs))
+        row.tokens.append(token)
+        if token in self._eos_ids:
+            return row.finish("eos")
+        piece = row.push(token)
+        if row.stops.found:
+            return piece + row.finish("stop")
+        full = len(row.tokens) == row.max_tokens
+        return piece + row.finish("length") if full else piece
+
+
+def token_logprobs(logits: Any, token: int, top: int) -> TokenLogprobs:
+    """Return the log-probability of the token drawn and of the `top` likeliest ones, in nats."""
+    scores = np.asarray(logits, np.float64)
+    highest = scores.max()
+    log_probs = scores - (highest + np.log(np.exp(scores - highest).sum()))
+    best = np.argsort(-log_probs, kind="stable")[:top]
+    return TokenLogprobs(
+        token=token,
+        logprob=float(log_probs[token]),
+        top={int(i): float(log_probs[i]) for i in best},
+    )

@@ -1,0 +1,149 @@
+"""The keys and values of the tokens seen so far, so that no token is computed twice.
+
+A cache counts columns: column c holds the c-th token of every row of the batch. Rows that are
+shorter than the longest start with padding, so the token in column c of a row stands at position
+c - padding, and padding itself at negative positions, which no query attends to.
+
+Two kinds: `KVCache` keeps every column; `RollingKVCache` keeps as many as a sliding window sees.
+Positions come from the cache alone: prefill and decoding run the same code.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from tinyllm.backend import Array, Backend
+from tinyllm.errors import UsageError
+from tinyllm.models.config import DecoderConfig
+
+
+class KVCache:
+    """Room for `capacity` columns in every layer: keys and values (B, K, capacity, d)."""
+
+    def __init__(
+        self,
+        xp: Backend,
+        config: DecoderConfig,
+        *,
+        batch: int,
+        capacity: int,
+        dtype: Any,
+        padding: Any = None,
+    ) -> None:
+        """`padding` (B,) is the number of padding columns at the start of each row."""
+        shape = (batch, config.n_kv_heads, capacity, config.head_dim)
+        self.xp, self.capacity, self.length = xp, capacity, 0
+        self.keys = [xp.zeros(shape, dtype=dtype) for _ in range(config.n_layers)]
+        self.values = [xp.zeros(shape, dtype=dtype) for _ in range(config.n_layers)]
+        self._padding = None if padding is None or not np.any(padding) else np.asarray(padding)
+
+    def positions(self, T: int, /) -> tuple[Any, Any]:
+        """Return the positions of T new tokens and of the keys that `append` will give for them.
+
+        () -> queries (T,), keys (S,), or queries (B, T), keys (B, S) where rows are padded
+        """
+        return self._shifted(self.length + np.arange(T)), self._shifted(self._columns(T))
+
+    def layer(self, index: int, /) -> "CachedLayer":
+        """Return the part of one layer, which takes its keys and values."""
+        return CachedLayer(self, index)
+
+    def append(self, index: int, k: Array, v: Array) -> tuple[Array, Array]:
+        """Write T columns of layer `index`; return all columns so far.
+
+        k (B, K, T, d), v (B, K, T, d) -> keys (B, K, S, d), values (B, K, S, d)
+
+        Raises UsageError where they do not fit.
+        """
+        end = self.length + k.shape[2]
+        if end > self.capacity:
+            raise UsageError(f"the KV cache has room for {self.capacity} tokens, not for {end}")
+        keys, values = self.keys[index], self.values[index]
+        keys[:, :, self.length : end, :] = k
+        values[:, :, self.length : end, :] = v
+        return keys[:, :, :end, :], values[:, :, :end, :]
+
+    def advance(self, T: int, /) -> None:
+        """Count T tokens as seen, once every layer has written them."""
+        self.length += T
+
+    def _columns(self, T: int) -> Any:
+        return np.arange(self.length + T)
+
+    def _shifted(self, columns: Any) -> Any:
+        return columns if self._padding is None else columns - self._padding[:, None]
+
+
+class RollingKVCache(KVCache):
+    """Room for the last w columns, column c in slot c mod w: enough for a window of w keys.
+
+    Keys were rotated to their positions before they came here, so their order does not matter.
+    """
+
+    def append(self, index: int, k: Array, v: Array) -> tuple[Array, Array]:
+        """Write T columns of layer `index`; return those that the new queries may see.
+
+        k (B, K, T, d), v (B, K, T, d) -> keys (B, K, S, d), values (B, K, S, d)
+        """
+        T, filled = k.shape[2], min(self.length, self.capacity)
+        if self._overwrites_only_what_nobody_sees(T):
+            self._write(index, k, v)
+            filled = min(self.length + T, self.capacity)
+            return self.keys[index][:, :, :filled, :], self.values[index][:, :, :filled, :]
+        xp, before = self.xp, (self.keys[index], self.values[index])
+        keys = xp.concat([before[0][:, :, :filled, :], k], axis=2)
+        values = xp.concat([before[1][:, :, :filled, :], v], axis=2)
+        self._write(index, k, v)
+        return keys, values
+
+    def _overwrites_only_what_nobody_sees(self, T: int) -> bool:
+        """The first of several new queries may see columns that the last of them replaces."""
+        return T == 1 or self.length + T <= self.capacity
+
+    def _write(self, index: int, k: Array, v: Array) -> None:
+        """Write the last w of T columns to their slots, in runs up to the end of the ring."""
+        T, w = k.shape[2], self.capacity
+        start = max(0, T - w)
+        while start < T:
+            slot = (self.length + start) % w
+            run = min(T - start, w - slot)
+            self.keys[index][:, :, slot : slot + run, :] = k[:, :, start : start + run, :]
+            self.values[index][:, :, slot : slot + run, :] = v[:, :, start : start + run, :]
+            start += run
+
+    def _columns(self, T: int) -> Any:
+        if self._overwrites_only_what_nobody_sees(T):
+            return self._newest_by_slot(self.length + T)
+        return np.concatenate([self._newest_by_slot(self.length), self.length + np.arange(T)])
+
+    def _newest_by_slot(self, length: int) -> Any:
+        """The column that each slot holds once `length` columns are written."""
+        slots = np.arange(min(length, self.capacity))
+        return length - 1 - (length - 1 - slots) % self.capacity
+
+
+class CachedLayer:
+    """One layer of a cache, as `tinyllm.layers.attention` uses it."""
+
+    def __init__(self, cache: KVCache, index: int) -> None:
+        self._cache, self._index = cache, index
+
+    def append(self, k: Array, v: Array, /) -> tuple[Array, Array]:
+        """Keep the new keys and values; return all that the new queries may need."""
+        return self._cache.append(self._index, k, v)
+
+
+def make_cache(
+    xp: Backend,
+    config: DecoderConfig,
+    *,
+    batch: int,
+    capacity: int,
+    dtype: Any,
+    padding: Any = None,
+) -> KVCache:
+    """Make the smallest cache for `capacity` tokens: a rolling one where a window is shorter."""
+    rolling = config.window is not None and config.window < capacity
+    kind = RollingKVCache if rolling else KVCache
+    room = config.window if rolling and config.window else capacity
+    return kind(xp, config, batch=batch, capacity=room, dtype=dtype, padding=padding)

@@ -1,0 +1,91 @@
+"""A batch of texts on their way through a decoder: prompts in, then one token a row at a time."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tinyllm.backend import Backend
+from tinyllm.inference.kv_cache import make_cache
+from tinyllm.models.config import DecoderConfig
+from tinyllm.models.decoder import decoder_forward, head_forward, hidden_forward
+
+PREFILL_CHUNK = 512  # tokens at once: bounds the memory of scores, which are (H, chunk, S)
+
+
+class Session:
+    """Scores the next token of every row, as (B, V) NumPy arrays."""
+
+    def __init__(
+        self,
+        xp: Backend,
+        p: dict[str, Any],
+        config: DecoderConfig,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_tokens: int,
+    ) -> None:
+        """Make room for `max_tokens` after the longest prompt. `p` is the parameter tree."""
+        self._xp, self._p, self._config = xp, p, config
+        longest = max(map(len, prompts))
+        padding = np.array([longest - len(prompt) for prompt in prompts])
+        self._tokens = np.zeros((len(prompts), longest), np.int64)  # padding may be any token
+        for row, prompt in enumerate(prompts):
+            self._tokens[row, padding[row] :] = prompt
+        self._kv = make_cache(
+            xp,
+            config,
+            batch=len(prompts),
+            capacity=longest + max_tokens,
+            dtype=p["model"]["norm"]["weight"].dtype,
+            padding=padding,
+        )
+
+    def prefill(self) -> Any:
+        """Run the prompts."""
+        T = self._tokens.shape[1]
+        for start in range(0, T, PREFILL_CHUNK):
+            hidden = self._run(self._tokens[:, start : start + PREFILL_CHUNK])
+        return self._score(hidden)
+
+    def step(self, tokens: Sequence[int]) -> Any:
+        """Append one token to each row."""
+        return self._score(self._run(np.asarray(tokens, np.int64)[:, None]))
+
+    def _run(self, tokens: Any) -> Any:
+        xp = self._xp
+        return hidden_forward(xp, xp.asarray(tokens), self._p, self._config, kv=self._kv)[0]
+
+    def _score(self, hidden: Any) -> Any:
+        logits, _ = head_forward(self._xp, hidden[:, -1, :], self._p, self._config)
+        return self._xp.to_numpy(logits)
+
+
+class UncachedSession:
+    """The same scores with every token computed anew: slow, and plain to see through."""
+
+    def __init__(
+        self,
+        xp: Backend,
+        p: dict[str, Any],
+        config: DecoderConfig,
+        prompts: Sequence[Sequence[int]],
+    ) -> None:
+        """`p` is the parameter tree."""
+        self._xp, self._p, self._config = xp, p, config
+        self._rows = [list(prompt) for prompt in prompts]
+
+    def prefill(self) -> Any:
+        """Run every row by itself, from its first token."""
+        xp = self._xp
+        scores = []
+        for row in self._rows:
+            logits, _ = decoder_forward(xp, xp.asarray(np.array([row])), self._p, self._config)
+            scores.append(xp.to_numpy(logits[:, -1, :]))
+        return np.concatenate(scores)
+
+    def step(self, tokens: Sequence[int]) -> Any:
+        """Append one token to each row."""
+        for row, token in zip(self._rows, tokens, strict=True):
+            row.append(token)
+        return self.prefill()

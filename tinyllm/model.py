@@ -1,0 +1,239 @@
+"""A model as a user holds it: load, score, trace, differentiate, generate, save."""
+
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinyllm.backend import Array, Backend, Params, get_backend
+from tinyllm.checkpoints import (
+    find_model,
+    read_config,
+    read_generation_config,
+    read_weights,
+    write_checkpoint,
+)
+from tinyllm.errors import CheckpointError, UsageError
+from tinyllm.inference.generation import (
+    Generation,
+    GenerationOptions,
+    Row,
+    Run,
+    check_room,
+    rng_for,
+)
+from tinyllm.inference.session import Session, UncachedSession
+from tinyllm.inference.stops import StopStrings
+from tinyllm.models.config import DecoderConfig
+from tinyllm.models.config_json import read_config_json, read_eos, write_config_json
+from tinyllm.models.decoder import decoder_backward, decoder_forward
+from tinyllm.models.key_reader import KeyReader
+from tinyllm.models.trace import traced
+from tinyllm.models.weights import load_params
+from tinyllm.ops.losses import IGNORED, cross_entropy_backward, cross_entropy_forward
+from tinyllm.params import nest
+from tinyllm.tokenizers import Tokenizer, has_tokenizer, load_tokenizer
+
+Prompt = str | Sequence[int]  # text, or token ids as they are
+DTYPES = ("float32", "float64")
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    backend: str = "numpy",
+    dtype: str = "float32",
+    tie: bool | None = None,
+) -> "Model":
+    """Load a model from a folder, or from the local Hugging Face cache by its id, `org/name`.
+
+    The weights are computed with in `dtype`, float32 or float64, whatever the file holds. `tie`
+    says whether the head is the embedding table, where config and file contradict each other.
+    Raises TinyllmError with one line on what is wrong and what to do.
+    """
+    if dtype not in DTYPES:
+        raise UsageError(f"dtype is {dtype!r}, expected {' or '.join(DTYPES)}")
+    xp = get_backend(backend)
+    folder = find_model(path)
+    if folder.is_file():
+        raise CheckpointError(
+            f"{folder}: is a file, expected a model's folder; `python -m tinyllm.convert` "
+            f"makes one from a llama2.c file"
+        )
+    config = read_config_json(read_config(folder), str(folder / "config.json"))
+    where = str(folder / "generation_config.json")
+    eos_ids = read_eos(KeyReader(read_generation_config(folder), where), config.vocab_size)
+    tokenizer = load_tokenizer(folder) if has_tokenizer(folder) else None
+    config, params = load_params(
+        xp, read_weights(folder), config, dtype=dtype, where=str(folder), tie=tie
+    )
+    return Model(config, params, xp=xp, tokenizer=tokenizer, eos_ids=eos_ids)
+
+
+class Model:
+    """A decoder with its parameters, and its tokenizer if it has one.
+
+    `params` is a flat dict in a checkpoint's names, all arrays of the backend `xp`.
+    """
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        params: Params,
+        *,
+        xp: Backend,
+        tokenizer: Tokenizer | None = None,
+        eos_ids: Sequence[int] = (),
+    ) -> None:
+        """`eos_ids` end a text, beside those of the config and the tokenizer.
+
+        Raises CheckpointError where the tokenizer has more tokens than the model has embeddings.
+        """
+        if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:
+            raise CheckpointError(
+                f"the tokenizer has ids up to {tokenizer.vocab_size - 1}, but config and embedding "
+                f"have {config.vocab_size} rows: the two are not of one model"
+            )
+        self.config, self.params, self.xp, self.tokenizer = config, params, xp, tokenizer
+        own = () if tokenizer is None or tokenizer.eos_id is None else (tokenizer.eos_id,)
+        self.eos_ids = frozenset([*config.eos_ids, *eos_ids, *own])
+        self._tree = nest(params)
+
+    def forward(self, tokens: Any) -> Array:
+        """Score every next token.
+
+        tokens (B, T) -> logits (B, T, V)
+
+        `tokens` may be a list of lists. Raises UsageError for ids that the model does not have.
+        """
+        return decoder_forward(self.xp, self._tokens(tokens), self._tree, self.config)[0]
+
+    def trace(self, tokens: Any, names: Sequence[str]) -> tuple[Array, dict[str, Array]]:
+        """Score every next token, and return activations by name (see `tinyllm.models.trace`)."""
+        logits, saved = decoder_forward(self.xp, self._tokens(tokens), self._tree, self.config)
+        return logits, traced(self.xp, saved, names)
+
+    def loss_and_grads(self, tokens: Any, targets: Any) -> tuple[float, Params]:
+        """Return the mean cross-entropy in nats and its gradient for every parameter.
+
+        tokens (B, T), targets (B, T)
+
+        A target of -100 is not counted.
+        """
+        xp, checked = self.xp, self._tokens(targets, ignored=True)
+        logits, saved = decoder_forward(xp, self._tokens(tokens), self._tree, self.config)
+        loss, s_loss = cross_entropy_forward(xp, logits, checked)
+        dlogits, _ = cross_entropy_backward(xp, xp.ones_like(loss), s_loss)
+        _, grads = decoder_backward(xp, dlogits, saved)
+        return float(loss), grads
+
+    def generate(self, prompt: Prompt, **options: Any) -> Generation:
+        """Continue a prompt. `options` are the fields of `GenerationOptions`: max_tokens …
+
+        Raises UsageError for an option out of range, or a prompt that fills the context.
+        """
+        return self.generate_batch([prompt], **options)[0]
+
+    def generate_batch(self, prompts: Sequence[Prompt], **options: Any) -> list[Generation]:
+        """Continue several prompts at once; each draws the same random numbers as anywhere else."""
+        run = self.run(prompts, **options)
+        for _ in run:
+            pass
+        return run.results()
+
+    def stream(self, prompt: Prompt, **options: Any) -> Iterator[str]:
+        """Continue a prompt, piece by piece; no piece has a broken character."""
+        return (piece for _, piece in self.run([prompt], **options) if piece)
+
+    def run(self, prompts: Sequence[Prompt], **options: Any) -> Run:
+        """Prepare to continue several prompts: iterate over the result, then ask it for results."""
+        chosen = GenerationOptions(**options)
+        ids = [self.encode_prompt(prompt) for prompt in prompts]
+        if not ids:
+            raise UsageError("there is no prompt")
+        context = self.config.max_seq_len if chosen.context is None else chosen.context
+        room = [check_room(len(row), chosen.max_tokens, context) for row in ids]
+        seed = secrets.randbits(32) if chosen.seed is None else chosen.seed
+        rows = [
+            Row(
+                prompt=row,
+                max_tokens=room[index],
+                rng=rng_for(seed, index),
+                text_stream=self._text_stream(row),
+                stops=StopStrings(chosen.stop),
+            )
+            for index, row in enumerate(ids)
+        ]
+        return Run(
+            rows,
+            Session(self.xp, self._tree, self.config, ids, max_tokens=max(room))
+            if chosen.use_cache
+            else UncachedSession(self.xp, self._tree, self.config, ids),
+            chosen,
+            seed=seed,
+            eos_ids=frozenset() if chosen.ignore_eos else self.eos_ids,
+            vocab_size=self.tokenizer.vocab_size if self.tokenizer else self.config.vocab_size,
+        )
+
+    def encode_prompt(self, prompt: Prompt) -> list[int]:
+        """Return the ids of a prompt, BOS first where the model was trained so.
+
+        Raises UsageError for an empty prompt to a model without BOS, or without a tokenizer.
+        """
+        if isinstance(prompt, str):
+            if self.tokenizer is None:
+                raise UsageError("the model's folder has no tokenizer: give token ids as prompt")
+            ids = self.tokenizer.encode(prompt, bos=self.tokenizer.add_bos)
+        else:
+            ids = self._host_tokens([list(prompt)])[0].tolist()
+        if not ids:
+            raise UsageError("the prompt is empty, and this model has no BOS token to begin with")
+        return ids
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the model as a folder that `load` and transformers read."""
+        dtype = next(iter(self.params.values())).dtype
+        host = {name: np.asarray(self.xp.to_numpy(x)) for name, x in self.params.items()}
+        generation = {"eos_token_id": sorted(self.eos_ids)} if self.eos_ids else None
+        write_checkpoint(folder, write_config_json(self.config, str(dtype)), host, generation)
+        if self.tokenizer is not None:
+            self.tokenizer.save(os.fspath(folder))
+
+    def _text_stream(self, prompt: Sequence[int]) -> Any:
+        if self.tokenizer is None:
+            return _NoText()
+        special = set(self.tokenizer.special_tokens.values())
+        return self.tokenizer.stream(at_start=all(token in special for token in prompt))
+
+    def _tokens(self, tokens: Any, *, ignored: bool = False) -> Array:
+        return self.xp.asarray(self._host_tokens(tokens, ignored=ignored))
+
+    def _host_tokens(self, tokens: Any, *, ignored: bool = False) -> Any:
+        """Check ids once, where they enter: CuPy would wrap bad ones around in silence."""
+        array = np.asarray(self.xp.to_numpy(tokens) if hasattr(tokens, "dtype") else tokens)
+        if array.ndim != 2 or (array.size and array.dtype.kind not in "iu"):
+            raise UsageError(
+                f"tokens have shape {array.shape} and dtype {array.dtype}, expected whole numbers "
+                f"in rows of equal length, (B, T)"
+            )
+        bad = (array < 0) | (array >= self.config.vocab_size)
+        if ignored:
+            bad &= array != IGNORED
+        if bad.any():
+            raise UsageError(
+                f"token id {array[bad][0]} is not in the model's vocabulary, 0 to "
+                f"{self.config.vocab_size - 1}"
+            )
+        return array.astype(np.int64)
+
+
+class _NoText:
+    """Stands in for a tokenizer's stream where the model has none: there are ids, and no text."""
+
+    def push(self, token: int) -> str:
+        return ""
+
+    def flush(self) -> str:
+        return ""

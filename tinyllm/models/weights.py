@@ -1,0 +1,63 @@
+"""From the tensors of a file to the parameters of a model: the right ones, of one dtype."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from tinyllm.backend import Backend, Params
+from tinyllm.checkpoints import check_plan
+from tinyllm.errors import CheckpointError
+from tinyllm.models.config import DecoderConfig, param_shapes
+
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+BUFFERS = ("rotary_emb.inv_freq",)  # RoPE's frequencies, which old files hold beside the weights
+
+
+def load_params(
+    xp: Backend,
+    tensors: Mapping[str, Any],
+    config: DecoderConfig,
+    *,
+    dtype: str,
+    where: str,
+    tie: bool | None = None,
+) -> tuple[DecoderConfig, Params]:
+    """Check all names and shapes, then convert one tensor at a time.
+
+    float32 tensors stay views of the file where the backend allows. Returns the config with
+    `tie_embeddings` as decided (see `decide_tie`). Raises CheckpointError that lists all misfits.
+    """
+    config = decide_tie(config, tensors, tie, where)
+    shapes = param_shapes(config)
+    unused = (HEAD,) if config.tie_embeddings else ()
+    check_plan(shapes, tensors, where, ignore=(*BUFFERS, *unused))
+    return config, {name: xp.asarray(tensors[name].astype(dtype, copy=False)) for name in shapes}
+
+
+def decide_tie(
+    config: DecoderConfig, tensors: Mapping[str, Any], tie: bool | None, where: str
+) -> DecoderConfig:
+    """Say whether the head is the embedding table: by config and file together, or by `tie`.
+
+    Raises CheckpointError where the two contradict each other and `tie` does not decide.
+    """
+    if tie is not None:
+        return replace(config, tie_embeddings=tie)
+    if EMBEDDING not in tensors:
+        return config  # the strict plan has more to say about that
+    has_head = HEAD in tensors
+    if config.tie_embeddings and has_head and not _equal(tensors[HEAD], tensors[EMBEDDING]):
+        raise CheckpointError(
+            f"{where}: tie_word_embeddings is true, but {HEAD} differs from {EMBEDDING}; "
+            f"--tie yes uses the embedding as head, --tie no the file's own head"
+        )
+    if not config.tie_embeddings and not has_head:
+        raise CheckpointError(
+            f"{where}: {HEAD} is missing and tie_word_embeddings is not true; if the head is the "
+            f"embedding, --tie yes says so"
+        )
+    return config
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return a.shape == b.shape and bool((a == b).all())
