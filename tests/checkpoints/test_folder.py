@@ -133,7 +133,7 @@ def test_a_model_may_be_written_over_itself(tmp_path):
 def test_of_a_single_file_and_an_index_the_single_file_is_read_with_a_warning(sharded):
     folder = sharded()
     write_tensors(folder / "model.safetensors", {"one": np.zeros(1)})
-    with pytest.warns(UserWarning, match=r"reading model\.safetensors"):
+    with pytest.warns(UserWarning, match=r"model\.safetensors is read"):
         assert list(read_weights(folder)) == ["one"]
 
 
@@ -149,12 +149,16 @@ SHARD_NAMES = {
     "parent": "../x.safetensors", "absolute": "/etc/x.safetensors",
     "out and in": "sub/../../x.safetensors", "folder": "sub/x.safetensors",
     "backslash": "..\\x.safetensors", "drive": "C:\\x.safetensors",
-    "share": "\\\\srv\\x.safetensors",    "drive without slash": "C:x.safetensors", "zero byte": "a\0.safetensors", "empty": "",
-    "dot": ".",    "dots": "..", "line break at the end": f"{A}\n", "line break within": "a\nb.safetensors",
+    "share": "\\\\srv\\x.safetensors",
+    "drive without slash": "C:x.safetensors", "zero byte": "a\0.safetensors", "empty": "",
+    "dot": ".",
+    "dots": "..", "line break at the end": f"{A}\n", "line break within": "a\nb.safetensors",
     "5000 characters": "x" * 5000 + ".safetensors", "null": None, "number": 1, "float": 1.5,
     "true": True, "list": [A], "dict": {A: A}, "home": "~/x.safetensors",
-    "home file": "~.safetensors",    "URL": "file:///x.safetensors", "pickle": "pytorch_model.bin",
-    "other suffix": "x.safetensors.bin",    "two dot leader": "\u2025.safetensors", "leading dash": "-x.safetensors",
+    "home file": "~.safetensors",
+    "URL": "file:///x.safetensors", "pickle": "pytorch_model.bin",
+    "other suffix": "x.safetensors.bin",
+    "two dot leader": "\u2025.safetensors", "leading dash": "-x.safetensors",
     "hidden": ".safetensors", "letter with accent": "é.safetensors", "quote": "'.safetensors",
     "device CON": "CON.safetensors", "device nul": "nul.safetensors",
     "device": "com1.x.safetensors",

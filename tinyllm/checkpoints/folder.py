@@ -1,13 +1,7 @@
-"""A model's folder as Hugging Face lays it out: config.json and the weights beside it.
-
-Where a folder holds both model.safetensors and an index of shards, the single file is read, as
-transformers does, and a warning says so.
-"""
+"""A model's folder as Hugging Face lays it out: config.json and the weights beside it."""
 
 import json
 import os
-import re
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +9,7 @@ import numpy as np
 
 from tinyllm.checkpoints.atomic import atomic_write
 from tinyllm.checkpoints.diagnose import GGUF, PICKLE, diagnose, refusal
-from tinyllm.checkpoints.safetensors_file import read_tensors
-from tinyllm.checkpoints.shards import read_shards, write_shards
+from tinyllm.checkpoints.shards import read_stem, write_shards
 from tinyllm.errors import ConfigError
 from tinyllm.json_file import MEBIBYTE, read_json
 
@@ -24,9 +17,6 @@ SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 MAX_CONFIG = 4 * MEBIBYTE
 MAX_SHARD = 5_000_000_000
-_WEIGHTS = re.compile(
-    r"model(-[0-9]{5}-of-[0-9]{5})?\.safetensors\Z|model\.safetensors\.index\.json\Z"
-)
 _FOREIGN = {
     ".bin": PICKLE, ".pt": PICKLE, ".pth": PICKLE, ".ckpt": PICKLE, ".gguf": GGUF,
     ".npz": "a NumPy archive; tinyllm reads weights from safetensors",
@@ -37,16 +27,15 @@ PathLike = str | os.PathLike[str]
 def read_weights(folder: PathLike) -> dict[str, np.ndarray]:
     """Map the weights in a model's folder: tensors by name, as read-only views.
 
+    Of model.safetensors and an index of shards, both there, the single file is read, and a warning
+    says so.
+
     Raises CheckpointError where there are none, saying what is there instead, or a file is bad.
     """
     folder = Path(folder)
-    single, index = folder / SINGLE, folder / INDEX
-    if os.path.lexists(single):  # a dangling link too: its error says more than "not found"
-        if os.path.lexists(index):
-            warnings.warn(f"{folder} has {SINGLE} and {INDEX}: reading {SINGLE}", stacklevel=2)
-        return read_tensors(single)
-    if os.path.lexists(index):
-        return read_shards(index)
+    tensors = read_stem(folder, "model")
+    if tensors is not None:
+        return tensors
     raise refusal(folder, what_is_there(folder))
 
 
@@ -117,10 +106,7 @@ def write_checkpoint(
         configs[path.name] = _format_json(path, generation_config)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        written = write_shards(folder, tensors, max_shard_bytes)
-        for name in os.listdir(folder):
-            if _WEIGHTS.match(name) and name not in written:
-                (folder / name).unlink()
+        write_shards(folder, tensors, max_shard_bytes, "model")
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         raise refusal(folder, f"cannot be written: {error}") from error
     for name, text in reversed(configs.items()):

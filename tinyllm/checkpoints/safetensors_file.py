@@ -7,7 +7,6 @@ process (SIGBUS), as with every mapped file; replace files by renaming, as `writ
 
 import mmap
 import os
-import stat
 import struct
 
 import numpy as np
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from tinyllm.checkpoints.atomic import atomic_write
 from tinyllm.checkpoints.diagnose import diagnose, refusal, shown
+from tinyllm.checkpoints.regular_file import open_regular
 from tinyllm.checkpoints.safetensors_header import (
     DTYPES,
     Entry,
@@ -37,47 +37,34 @@ def read_tensors(path: Path, max_header: int = MAX_HEADER) -> dict[str, np.ndarr
 
     Raises CheckpointError, naming the file and the tensor, for anything but a valid file.
     """
-    try:
-        # A FIFO without a writer would block open() for ever.
-        file = os.open(
-            path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        )
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
-        raise refusal(path, f"cannot be opened: {error}") from error
-    try:
+    with open_regular(path) as file:
         offset, entries = _read_header(file, path, max_header)
         _second_opinion(path, entries)
         mapped = mmap.mmap(file, 0, access=mmap.ACCESS_READ)
         if len(mapped) != offset + data_size(entries):
             raise refusal(path, "changed while it was read")
-        return {name: _view(mapped, offset, entry) for name, entry in entries.items()}
-    except (OSError, ValueError) as error:  # ValueError: emptied before it was mapped
-        raise refusal(path, f"cannot be read: {error}") from error
-    finally:
-        os.close(file)  # the map keeps the file
+    return {name: _view(mapped, offset, entry) for name, entry in entries.items()}
 
 
 def _read_header(file: int, path: Path, max_header: int) -> tuple[int, dict[str, Entry]]:
     """Return where the data begins, and each tensor's place in it."""
-    status = os.fstat(file)
-    if not stat.S_ISREG(status.st_mode):
-        raise refusal(path, "is not a regular file; give a .safetensors file, or its folder")
+    size = os.fstat(file).st_size
     head = os.read(file, 512)
     length = int.from_bytes(head[:8], "little")
     if len(head) < 9 or length > max_header or head[8:9] != b"{":
-        raise refusal(path, diagnose(head, status.st_size) or _why(head, length, max_header))
-    if 8 + length > status.st_size:
-        raise refusal(path, _incomplete(8 + length, "for the header alone", status.st_size))
+        raise refusal(path, diagnose(head, size) or _why(head, length, max_header))
+    if 8 + length > size:
+        raise refusal(path, _incomplete(8 + length, "for the header alone", size))
     os.lseek(file, 8, os.SEEK_SET)
     try:
         entries = parse_header(os.read(file, length))
     except CheckpointError as error:
         raise refusal(path, str(error)) from error.__cause__
     expected = 8 + length + data_size(entries)
-    if expected > status.st_size:
-        raise refusal(path, _incomplete(expected, "in all", status.st_size))
-    if expected < status.st_size:
-        raise refusal(path, f"has {status.st_size - expected} bytes after its last tensor")
+    if expected > size:
+        raise refusal(path, _incomplete(expected, "in all", size))
+    if expected < size:
+        raise refusal(path, f"has {size - expected} bytes after its last tensor")
     return 8 + length, entries
 
 

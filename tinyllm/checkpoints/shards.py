@@ -6,6 +6,7 @@ model.safetensors.index.json
 """
 
 import json
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -23,6 +24,19 @@ from tinyllm.json_file import MEBIBYTE, read_json
 MAX_INDEX = 16 * MEBIBYTE  # the index of a model of 671 billion parameters has 9
 _SHARD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\.safetensors\Z")  # $ allows a line break
 _DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])\.", re.IGNORECASE)  # to Windows
+
+
+def read_stem(folder: Path, stem: str) -> dict[str, np.ndarray] | None:
+    """Map `stem`.safetensors, or the shards of its index; None where there is neither.
+
+    Where there are both, the single file is read, as transformers does, and a warning says so.
+    """
+    single, index = folder / f"{stem}.safetensors", folder / f"{stem}.safetensors.index.json"
+    if os.path.lexists(single):  # a dangling link too: its error says more than "not found"
+        if os.path.lexists(index):
+            warnings.warn(f"{single} is read; {index.name} beside it is not", stacklevel=3)
+        return read_tensors(single)
+    return read_shards(index) if os.path.lexists(index) else None
 
 
 def read_shards(index: Path) -> dict[str, np.ndarray]:
@@ -78,11 +92,12 @@ def _read_index(index: Path) -> tuple[dict[str, str], Any]:
 
 
 def write_shards(
-    folder: Path, tensors: dict[str, np.ndarray], max_shard_bytes: int, stem: str = "model"
-) -> set[str]:
+    folder: Path, tensors: dict[str, np.ndarray], max_shard_bytes: int, stem: str
+) -> None:
     """Write `stem`.safetensors, or shards of at most `max_shard_bytes` and their index.
 
-    A tensor is never split. Returns the names of the files.
+    A tensor is never split. Files of the same stem that were in the folder go once the new ones are
+    there: left beside them, they could be read in their place.
 
     Raises CheckpointError where a tensor cannot be written.
     """
@@ -92,14 +107,31 @@ def write_shards(
         names = [f"{stem}.safetensors"]
     for name, shard in zip(names, shards, strict=True):
         write_tensors(folder / name, shard, {"format": "pt"})  # transformers reads no other
-    if len(shards) == 1:
-        return set(names)
+    if len(shards) > 1:
+        names.append(_write_index(folder, stem, names, shards))
+    for old in _of_stem(folder, stem) - set(names):
+        (folder / old).unlink(missing_ok=True)
+
+
+def _write_index(
+    folder: Path, stem: str, names: list[str], shards: list[dict[str, np.ndarray]]
+) -> str:
+    """Write the index of these files; return its name."""
     weight_map = {n: file for file, shard in zip(names, shards, strict=True) for n in shard}
-    total_size = sum(tensor.nbytes for tensor in tensors.values())
+    total_size = sum(tensor.nbytes for shard in shards for tensor in shard.values())
     index = {"metadata": {"total_size": total_size}, "weight_map": dict(sorted(weight_map.items()))}
-    with atomic_write(folder / f"{stem}.safetensors.index.json") as file:
+    name = f"{stem}.safetensors.index.json"
+    with atomic_write(folder / name) as file:
         file.write(json.dumps(index, indent=2, ensure_ascii=False).encode("utf-8") + b"\n")
-    return {*names, f"{stem}.safetensors.index.json"}
+    return name
+
+
+def _of_stem(folder: Path, stem: str) -> set[str]:
+    """The names that `write_shards` could have given."""
+    pattern = (
+        rf"{stem}(-[0-9]{{5}}-of-[0-9]{{5}})?\.safetensors\Z|{stem}\.safetensors\.index\.json\Z"
+    )
+    return {name for name in os.listdir(folder) if re.match(pattern, name)}
 
 
 def _split(tensors: dict[str, np.ndarray], max_shard_bytes: int) -> Iterator[dict[str, np.ndarray]]:
