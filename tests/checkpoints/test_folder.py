@@ -249,7 +249,7 @@ def test_a_wrong_total_size_is_noted(sharded):
 FOREIGN = {
     "pytorch_model.bin": (b"PK\x03\x04", "'pytorch_model.bin' is a PyTorch pickle"),
     "consolidated.00.pth": (b"?", "save_pretrained"),
-    "x.pt": (b"", "file is empty"),
+    "x.pt": (b"", "'x.pt' is empty"),
     "x.ckpt": (b"?", "PyTorch pickle"),
     "model.Q4.gguf": (b"GGUF", "Hugging Face folder"),
     "weights.npz": (b"PK\x05\x06", "NumPy archive"),
@@ -298,6 +298,15 @@ def test_an_unreadable_folder_is_an_error_of_ours(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "listdir", fail)
     assert "cannot be read: denied" in refusal(tmp_path)
+
+
+def test_a_file_that_cannot_be_looked_into_is_named_by_its_suffix(tmp_path, monkeypatch):
+    def fail(head, size):
+        raise PermissionError("denied")
+
+    (tmp_path / "x.gguf").touch()
+    monkeypatch.setattr("tinyllm.checkpoints.folder.diagnose", fail)
+    assert "'x.gguf' is a GGUF file" in refusal(tmp_path)
 
 
 def test_transformers_finds_the_format_it_asks_for(tmp_path):

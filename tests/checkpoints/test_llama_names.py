@@ -51,8 +51,9 @@ def test_the_frequencies_of_old_files_are_dropped():
 @pytest.mark.parametrize(
     "name",
     ["model.layers.0.self_attn.rotary_emb.inv_freq", "model.layers.x.mlp.up_proj.weight", "",
-     "a\nb", "model.layers.0.mlp.up_proj.weight\n", "layers.0.attention.wq.weight", "model.layers.0.weight",
-     "model.layers.-1.mlp.up_proj.weight", "model.layers.٣.mlp.up_proj.weight"],
+     "a\nb", "model.layers.0.mlp.up_proj.weight\n", "layers.0.attention.wq.weight",
+     "model.layers.0.weight", "model.layers.-1.mlp.up_proj.weight",
+     "model.layers.٣.mlp.up_proj.weight"],
 )  # fmt: skip
 def test_what_is_not_llamas_is_refused_by_name(name):
     with pytest.raises(CheckpointError, match="is none of Llama's tensors"):

@@ -21,19 +21,20 @@ _AS_SAFETENSORS = (
     "M.from_pretrained('FOLDER').save_pretrained('NEW_FOLDER')\""
 )
 PICKLE = (
-    f"a PyTorch pickle, which can run any code when it is read, so it is not; {_AS_SAFETENSORS}"
+    "is a PyTorch pickle, which can run any code when it is opened, so tinyllm does not; "
+    + _AS_SAFETENSORS
 )
-GGUF = "a GGUF file, which is not supported; download the model's Hugging Face folder instead"
-LLAMA2C = "a llama2.c model; read it with read_llama2c, not as safetensors"
+GGUF = "is a GGUF file, which is not supported; download the model's Hugging Face folder instead"
+LLAMA2C = "is a llama2.c model; read it with read_llama2c, not as safetensors"
 
 _FIRST_BYTES = {
-    b"<": "a web page, not weights (a login or error page under this name); download it again",
+    b"<": "is a web page, not weights (a login or error page under this name); download it again",
     b"PK\x03\x04": PICKLE,
     b"\x80": PICKLE,
     b"GGUF": GGUF,
-    b"\x1f\x8b": "gzip data; decompress it first (gunzip)",
-    b"\x93NUMPY": "a NumPy array; tinyllm reads weights from safetensors",
-    b"{": "a JSON file, not weights; give the model's folder, or its .safetensors file",
+    b"\x1f\x8b": "is gzip data; decompress it first (gunzip)",
+    b"\x93NUMPY": "is a NumPy array; tinyllm reads weights from safetensors",
+    b"{": "is a JSON file, not weights; give the model's folder, or its .safetensors file",
 }
 
 
@@ -47,14 +48,12 @@ def diagnose(head: bytes, size: int) -> str | None:
     """Say what a file is from its first bytes (64 or more) and its size; None if nothing is known.
 
     >>> diagnose(b"GGUF", 4)
-    "a GGUF file, which is not supported; download the model's Hugging Face folder instead"
+    "is a GGUF file, which is not supported; download the model's Hugging Face folder instead"
     """
     if not head:
-        return "the file is empty; download it again"
+        return "is empty; download it again"
     if head.startswith(b"version https://git-lfs"):
-        return (
-            f"a Git-LFS pointer of {size} bytes, not the weights; run `git lfs pull` in its folder"
-        )
+        return f"is a Git-LFS pointer of {size} bytes, not the weights; run `git lfs pull` there"
     if len(head) >= 28 and _is_llama2c(struct.unpack("<7i", head[:28]), size):
         return LLAMA2C
     for first, kind in _FIRST_BYTES.items():

@@ -19,7 +19,7 @@ MAX_CONFIG = 4 * MEBIBYTE
 MAX_SHARD = 5_000_000_000
 _FOREIGN = {
     ".bin": PICKLE, ".pt": PICKLE, ".pth": PICKLE, ".ckpt": PICKLE, ".gguf": GGUF,
-    ".npz": "a NumPy archive; tinyllm reads weights from safetensors",
+    ".npz": "is a NumPy archive; tinyllm reads weights from safetensors",
 }  # fmt: skip
 PathLike = str | os.PathLike[str]
 
@@ -54,7 +54,7 @@ def what_is_there(folder: Path) -> str:
     for name in names:
         suffix = os.path.splitext(name)[1].lower()
         if suffix in _FOREIGN and (folder / name).is_file():
-            return f"has no {SINGLE}; {name!r} is {_kind(folder / name) or _FOREIGN[suffix]}"
+            return f"has no {SINGLE}; {name!r} {_kind(folder / name) or _FOREIGN[suffix]}"
     found = ", ".join(map(repr, names[:5])) + (", …" if len(names) > 5 else "")
     return f"has no {SINGLE} and no {INDEX}, but {found or 'nothing'}"
 

@@ -43,8 +43,8 @@ _KNOWN = {
     "rope_theta", "use_scaled_rope", "sliding_window", "tied_embeddings",
 }  # fmt: skip
 _NOT_READ = (
-    "is a PyTorch pickle, which can run any code when it is read, so it is not; get the model's "
-    "Hugging Face folder, or save it with safetensors.torch.save_file(torch.load(FILE, "
+    "is a PyTorch pickle, which can run any code when it is opened, so tinyllm does not; get the "
+    "model's Hugging Face folder, or save it with safetensors.torch.save_file(torch.load(FILE, "
     "weights_only=True), 'consolidated.safetensors')"
 )
 PathLike = str | os.PathLike[str]

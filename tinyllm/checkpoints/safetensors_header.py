@@ -128,9 +128,7 @@ def data_size(entries: dict[str, Entry]) -> int:
 
 
 def _parse_json(header: bytes) -> dict[str, Any]:
-    """Parse the outermost object, keys unique at every level."""
-    if not header.startswith(b"{"):
-        raise CheckpointError(f"its header must begin with '{{', not {shown(header[:4])}")
+    """Parse text that begins with "{": one object, keys unique at every level."""
     try:
         return json.loads(
             header.decode("utf-8"),
@@ -168,7 +166,7 @@ def _entry(fields: Any) -> Entry:
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise CheckpointError(f"has dtype {shown(dtype)}, which is not supported")
     if not _are_sizes(shape) or len(shape) > MAX_RANK:
-        raise CheckpointError(f"has shape {shown(shape)}, which is not one")
+        raise CheckpointError(f"has shape {shown(shape)}; expected up to {MAX_RANK} sizes")
     if not _are_sizes(offsets) or len(offsets) != 2:
         raise CheckpointError(f"has data_offsets {shown(offsets)}; two sizes are expected")
     itemsize = DTYPES[dtype].itemsize
