@@ -5,7 +5,7 @@ leftmost. Facts: google/sentencepiece, src/bpe_model.cc and src/normalizer.cc.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -79,9 +79,8 @@ def sentencepiece_tokenizer(
     def of_type(*wanted: PieceType) -> dict[str, int]:
         return {p: i for p, i in own.items() if kinds[p] in wanted and p not in added}
 
-    text = of_type(PieceType.NORMAL, PieceType.UNUSED)
-    scores = {piece: vocabulary.scores[i] for piece, i in text.items()}
-    unused = of_type(PieceType.UNUSED)
+    text, unused = of_type(PieceType.NORMAL), of_type(PieceType.UNUSED)
+    ranks = {piece: -vocabulary.scores[i] for piece, i in (text | unused).items()}
     return assemble(
         path,
         ids=ids,
@@ -94,7 +93,7 @@ def sentencepiece_tokenizer(
         normalize=normalizer(vocabulary),
         pretokenize=lambda part, at_start: (part,),
         encode_word=word_encoder(
-            text, byte_ids(path, of_type(PieceType.BYTE)), *_joining(scores, set(unused))
+            text, byte_ids(path, of_type(PieceType.BYTE)), *_joining(ranks, unused)
         ),
         drops_space=vocabulary.add_dummy_prefix or vocabulary.remove_extra_whitespaces,
         sources=sources,
@@ -121,21 +120,21 @@ def normalizer(vocabulary: SentencePieceVocabulary) -> Normalize:
 
 
 def _joining(
-    scores: dict[str, float], unused: set[str]
+    ranks: dict[str, float], unused: Container[str]
 ) -> tuple[Rank, Callable[[str], Iterator[str]] | None]:
     """Return the rank of a pair, and the function that takes unused pieces apart again.
 
     An unused piece comes apart where it was last seen to come together.
     """
     if not unused:
-        return lambda left, right: _rank(scores.get(left + right)), None
+        return lambda left, right: ranks.get(left + right), None
     halves: dict[str, tuple[str, str]] = {}
 
     def rank(left: str, right: str) -> float | None:
         joined = left + right
         if joined in unused:
             halves[joined] = left, right
-        return _rank(scores.get(joined))
+        return ranks.get(joined)
 
     def resplit(piece: str) -> Iterator[str]:
         stack = [piece]
@@ -147,7 +146,3 @@ def _joining(
                 yield part
 
     return rank, resplit
-
-
-def _rank(score: float | None) -> float | None:
-    return None if score is None else -score

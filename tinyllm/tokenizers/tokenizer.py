@@ -114,14 +114,18 @@ class Tokenizer:
         return "".join([stream.push(token) for token in ids]) + stream.flush()
 
     def save(self, folder: Path | str) -> None:
-        """Write the files that the tokenizer came from, and a tokenizer.json where one can say it all.
+        """Write the files that the tokenizer came from, and a tokenizer.json if one can say it all.
 
         `load_tokenizer(folder)` gives this tokenizer again. Raises TokenizerError where the folder
-        cannot be written.
+        cannot be written, or where another tokenizer's file there would stay and be read instead.
         """
+        files = {**self.export(self), **self.sources}
+        for name in {"tokenizer.json", "tokenizer.model", "tokenizer_config.json"} - files.keys():
+            if (Path(folder) / name).exists():
+                raise TokenizerError(f"{folder}: has another tokenizer's {name}; remove it first")
         try:
             Path(folder).mkdir(parents=True, exist_ok=True)
-            for name, content in {**self.export(self), **self.sources}.items():
+            for name, content in files.items():
                 (Path(folder) / name).write_bytes(content)
         except OSError as cause:
             raise TokenizerError(f"{folder}: the tokenizer cannot be saved: {cause}") from cause
