@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 
-from tinyllm.checkpoints.safetensors_header import DTYPES
+from tinyllm.checkpoints.dtypes import DTYPES
 
 
 def file_bytes(header, data=b"", length=None):

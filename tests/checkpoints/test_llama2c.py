@@ -171,14 +171,14 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
     import tinyllm.checkpoints.llama2c as module
 
     write_llama2c(tmp_path / "x.bin", *llama())
-    read_header = module._read_header
+    read_header = module.read_header
 
     def grow(*args):
         with open(tmp_path / "x.bin", "ab") as file:
             file.write(b"more")
         return read_header(*args)
 
-    monkeypatch.setattr(module, "_read_header", grow)
+    monkeypatch.setattr(module, "read_header", grow)
     with pytest.raises(CheckpointError, match="changed while"):
         read_llama2c(tmp_path / "x.bin")
 
@@ -194,10 +194,12 @@ CANNOT_HOLD = {
     ),
     "scaled RoPE": ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_scaling"),
     "another epsilon": ({"rms_norm_eps": 1e-6}, "rms_norm_eps = 1e-06"),
+    "no epsilon": ({"rms_norm_eps": None}, "rms_norm_eps is None"),
     "biases": ({"attention_bias": True}, "attention_bias = True"),
     "biases of the MLP": ({"mlp_bias": True}, "mlp_bias = True"),
     "a window": ({"model_type": "mistral", "sliding_window": 9}, "sliding_window = 9"),
     "Mistral's own window": ({"model_type": "mistral"}, "sliding_window = 4096"),
+    "a window of text": ({"model_type": "mistral", "sliding_window": "x"}, "sliding_window is 'x'"),
     "another beginning": ({"bos_token_id": 128000}, "bos_token_id = 128000"),
     "several ends": ({"eos_token_id": [2, 3]}, "eos_token_id = [2, 3]"),
     "a free head_dim": ({"head_dim": 6}, "head_dim = 6"),

@@ -13,7 +13,7 @@ from checkpoints.llama_files import assert_same, llama, llamas
 from tinyllm.checkpoints import read_meta, write_meta, write_tensors
 from tinyllm.checkpoints.llama_config import LLAMA3_SCALING
 from tinyllm.checkpoints.llama_names import hf_to_meta
-from tinyllm.checkpoints.meta import _hidden_dim
+from tinyllm.checkpoints.meta_params import _hidden_dim
 from tinyllm.errors import CheckpointError, ConfigError
 
 PARAMS = {"dim": 8, "n_layers": 1, "n_heads": 2, "norm_eps": 1e-5, "vocab_size": 7, "hidden_dim": 6}

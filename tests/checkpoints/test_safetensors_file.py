@@ -17,8 +17,8 @@ from safetensors import SafetensorError, deserialize, safe_open
 from safetensors.numpy import save
 
 from checkpoints.safetensors_bytes import entry, file_bytes, mutated_files
+from tinyllm.checkpoints.dtypes import DTYPES
 from tinyllm.checkpoints.safetensors_file import read_tensors, write_tensors
-from tinyllm.checkpoints.safetensors_header import DTYPES
 from tinyllm.errors import CheckpointError
 
 F32 = '{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'

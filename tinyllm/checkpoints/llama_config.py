@@ -108,11 +108,11 @@ def rope_of(config: dict[str, Any], where: str) -> tuple[float, dict[str, Any] |
     return theta, scalings[0] if scaled else None
 
 
-def window_of(config: dict[str, Any]) -> int | None:
+def window_of(config: dict[str, Any], where: str) -> int | None:
     """The sliding window, in tokens: Mistral's is 4096 unless the config says null."""
-    if config.get("model_type") != "mistral":
+    if config.get("model_type") != "mistral" or config.get("sliding_window", 4096) is None:
         return None
-    return config.get("sliding_window", 4096)
+    return whole(config, "sliding_window", where, 4096)
 
 
 def refuse_beyond_llama(config: dict[str, Any], where: str, layout: str) -> None:

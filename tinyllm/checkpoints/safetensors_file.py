@@ -14,15 +14,9 @@ from safetensors import SafetensorError, safe_open
 
 from tinyllm.checkpoints.atomic import atomic_write
 from tinyllm.checkpoints.diagnose import diagnose, refusal, shown
+from tinyllm.checkpoints.dtypes import DTYPES, little_endian
 from tinyllm.checkpoints.regular_file import open_regular
-from tinyllm.checkpoints.safetensors_header import (
-    DTYPES,
-    Entry,
-    data_size,
-    format_header,
-    little_endian,
-    parse_header,
-)
+from tinyllm.checkpoints.safetensors_header import Entry, data_size, format_header, parse_header
 from tinyllm.errors import CheckpointError
 
 MAX_HEADER = 16 * 2**20  # bytes: 280,000 tensors; ten times that take Python a quarter of a minute
