@@ -38,7 +38,8 @@ def dynamic_frequencies(
     """
     n = max(context, original_context)
     stretch = factor * n / original_context - (factor - 1.0)
-    return default_frequencies(theta * stretch ** (dim / (dim - 2)), dim)
+    exponent = dim / max(dim - 2, 1)  # a single pair turns by 1 whatever the base
+    return default_frequencies(theta * stretch**exponent, dim)
 
 
 def llama3_frequencies(

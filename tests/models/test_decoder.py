@@ -1,0 +1,121 @@
+"""tinyllm.models.decoder"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shapes import checked
+from strategies import check_pair, rngs
+from tiny import ROPES, configs, random_params, tiny_config, tree_of
+from tinyllm.models.config import param_shapes
+from tinyllm.models.decoder import decoder_backward, decoder_forward
+from tinyllm.models.init import init_params
+
+
+def logits_of(xp, config, params, tokens):
+    p = tree_of(xp, params)
+    return xp.to_numpy(checked(decoder_forward)(xp, xp.asarray(tokens), p, config)[0])
+
+
+@settings(max_examples=20)
+@given(configs, st.integers(1, 6), rngs)
+def test_the_gradient_of_every_parameter(xp, config, T, rng):
+    config = dataclasses.replace(config, norm_eps=0.1)  # smooth near 0
+    tokens = rng.integers(0, config.vocab_size, (2, T))
+    names = list(param_shapes(config))
+    weights = random_params(config, int(rng.integers(100))).values()
+
+    def forward(xp, *weights):
+        p = tree_of(xp, dict(zip(names, weights)))
+        return decoder_forward(xp, xp.asarray(tokens), p, config)
+
+    def backward(xp, dy, saved):
+        dtokens, grads = decoder_backward(xp, dy, saved)
+        assert dtokens is None
+        assert set(grads) == set(names)
+        return tuple(grads[name] for name in names)
+
+    forward.__doc__ = "tokens (B, T) -> logits (B, T, V)"
+    check_pair(xp, forward, backward, *weights, rng=rng, tolerance=1e-6)
+
+
+@settings(max_examples=20)
+@given(configs, st.integers(2, 8), rngs)
+def test_a_later_token_changes_no_earlier_logit(xp, config, T, rng):
+    params, tokens = random_params(config), rng.integers(0, config.vocab_size, (1, T))
+    before, t = logits_of(xp, config, params, tokens), int(rng.integers(1, T))
+    tokens[0, t:] = rng.integers(0, config.vocab_size, T - t)
+    after = logits_of(xp, config, params, tokens)
+    np.testing.assert_array_equal(after[:, :t], before[:, :t])
+
+
+def test_a_window_hides_what_is_beyond_every_layers_reach(xp):
+    config = tiny_config(window=2, n_layers=2)  # two layers of window 2 reach back 2 tokens
+    params, tokens = random_params(config), np.array([[1, 2, 3, 4, 5, 6]])
+    before = logits_of(xp, config, params, tokens)
+    tokens[0, 0] = 9
+    after = logits_of(xp, config, params, tokens)
+    np.testing.assert_allclose(after[:, 3:], before[:, 3:], atol=1e-14)
+    assert not np.allclose(after[:, 2], before[:, 2])
+
+
+def test_a_window_as_long_as_the_text_changes_nothing(xp):
+    tokens, params = np.array([[1, 2, 3, 4]]), random_params(tiny_config())
+    np.testing.assert_array_equal(
+        logits_of(xp, tiny_config(window=4), params, tokens),
+        logits_of(xp, tiny_config(), params, tokens),
+    )
+
+
+def test_dynamic_scaling_moves_all_positions_once_the_text_is_long(xp):
+    def rope(original):
+        return type(ROPES["dynamic"])(
+            theta=100.0, kind="dynamic", factor=3.0, original_context=original
+        )
+
+    config = tiny_config()
+    tokens, params = np.arange(10)[None] % 11, random_params(config)
+    plain = logits_of(xp, config, params, tokens)
+    within = logits_of(xp, tiny_config(rope=rope(10)), params, tokens)
+    beyond = logits_of(xp, tiny_config(rope=rope(9)), params, tokens)
+    np.testing.assert_array_equal(within, plain)
+    assert not np.allclose(beyond[:, 1:], plain[:, 1:], atol=1e-6)
+
+
+def test_tied_models_have_no_head_of_their_own():
+    shapes = param_shapes(tiny_config(tie_embeddings=True))
+    assert "lm_head.weight" not in shapes
+    assert list(param_shapes(tiny_config()))[-1] == "lm_head.weight"
+
+
+PUBLISHED = {  # parameters, as their authors' implementations count them
+    "LLaMA 7B": (6_738_415_616, (32000, 4096, 11008, 32, 32, 32)),
+    "Llama-2 70B": (68_976_648_192, (32000, 8192, 28672, 80, 64, 8)),
+    "Llama-3 8B": (8_030_261_248, (128256, 4096, 14336, 32, 32, 8)),
+    "Mistral 7B": (7_241_732_096, (32000, 4096, 14336, 32, 32, 8)),
+    "TinyLlama 1.1B": (1_100_048_384, (32000, 2048, 5632, 22, 32, 4)),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_parameter_counts_of_published_models(name):
+    count, (V, D, F, L, H, K) = PUBLISHED[name]
+    config = tiny_config(
+        vocab_size=V, d_model=D, d_ff=F, n_layers=L, n_heads=H, n_kv_heads=K, head_dim=D // H
+    )
+    assert sum(int(np.prod(shape)) for shape in param_shapes(config).values()) == count
+
+
+def test_fresh_parameters_have_the_scale_of_gpt2():
+    config = tiny_config(d_model=64, d_ff=96, vocab_size=200, qkv_bias=True)
+    params = init_params(config, np.random.default_rng(0))
+    assert {name: p.shape for name, p in params.items()} == param_shapes(config)
+    assert all(p.dtype == np.float32 for p in params.values())
+    assert params["model.embed_tokens.weight"].std() == pytest.approx(0.02, rel=0.05)
+    down = params["model.layers.0.mlp.down_proj.weight"]
+    assert down.std() == pytest.approx(0.02 / 2, rel=0.05)
+    assert (params["model.norm.weight"] == 1).all()
+    assert (params["model.layers.1.self_attn.k_proj.bias"] == 0).all()

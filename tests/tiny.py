@@ -1,0 +1,57 @@
+"""Tiny random decoders of every shape that the families allow."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+from tinyllm.models.config import DecoderConfig, param_shapes
+from tinyllm.models.rope import Rope
+from tinyllm.params import nest
+
+ROPES = {
+    "default": Rope(theta=100.0),
+    "linear": Rope(theta=100.0, kind="linear", factor=3.0),
+    "dynamic": Rope(theta=100.0, kind="dynamic", factor=3.0, original_context=1000),
+    "llama3": Rope(theta=100.0, kind="llama3", factor=4.0, original_context=16),
+    "yarn": Rope(theta=100.0, kind="yarn", factor=4.0, original_context=16, scale=1.2),
+}
+
+
+def tiny_config(**changes):
+    return DecoderConfig(
+        **{
+            "family": "llama", "vocab_size": 11, "d_model": 6, "d_ff": 7, "n_layers": 2,
+            "n_heads": 4, "n_kv_heads": 2, "head_dim": 4, "max_seq_len": 1000, "norm_eps": 1e-5,
+            "rope": ROPES["default"],
+            **changes,
+        }
+    )  # fmt: skip
+
+
+def random_params(config, seed=0, dtype=np.float64):
+    """Draw every parameter at a scale where each matters, norms and biases too."""
+    rng = np.random.default_rng(seed)
+    return {
+        name: (
+            rng.standard_normal(shape) * (0.5 if len(shape) == 2 else 0.3)
+            + (1.0 if name.endswith("norm.weight") else 0.0)
+        ).astype(dtype)
+        for name, shape in param_shapes(config).items()
+    }
+
+
+def tree_of(xp, params):
+    return nest({name: xp.asarray(value) for name, value in params.items()})
+
+
+configs = st.builds(
+    lambda heads, head_dim, window, bias, tied, rope: tiny_config(
+        n_heads=heads[0], n_kv_heads=heads[1], head_dim=head_dim, window=window, qkv_bias=bias,
+        o_bias=bias, mlp_bias=bias, tie_embeddings=tied, rope=ROPES[rope],
+    ),
+    st.sampled_from([(1, 1), (4, 1), (4, 2), (3, 3)]),
+    st.sampled_from([2, 4, 6]),
+    st.sampled_from([None, 1, 2, 5]),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(list(ROPES)),
+)  # fmt: skip
