@@ -7,8 +7,14 @@ file of its own. `load_tokenizer` looks at what a file is, and needs no flag.
 """
 
 from tinyllm.tokenizers.llama2c import write_llama2c_tokenizer
-from tinyllm.tokenizers.loading import load_tokenizer
+from tinyllm.tokenizers.loading import has_tokenizer, load_tokenizer
 from tinyllm.tokenizers.stream import DecoderStream
 from tinyllm.tokenizers.tokenizer import Tokenizer
 
-__all__ = ["DecoderStream", "Tokenizer", "load_tokenizer", "write_llama2c_tokenizer"]
+__all__ = [
+    "DecoderStream",
+    "Tokenizer",
+    "has_tokenizer",
+    "load_tokenizer",
+    "write_llama2c_tokenizer",
+]

@@ -15,6 +15,7 @@ from tinyllm.tokenizers.sentencepiece_file import read_sentencepiece
 from tinyllm.tokenizers.settings import Settings, read_settings
 from tinyllm.tokenizers.tokenizer import Tokenizer
 
+_NAMES = ("tokenizer.json", "tokenizer.model")  # the first that is there
 _CONFIG = "tokenizer_config.json"
 _RANK_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2} [0-9]+\r?\n")
 _MAX_BYTES = 64 * MEBIBYTE
@@ -30,21 +31,34 @@ def load_tokenizer(path: Path | str) -> Tokenizer:
     path = Path(path)
     folder, file = (path, _find(path)) if path.is_dir() else (path.parent, path)
     content = read_bytes(file, TokenizerError, _MAX_BYTES)
-    settings, sources = Settings(), {}
-    if (folder / _CONFIG).exists():
-        settings = read_settings(folder / _CONFIG)
-        sources[_CONFIG] = read_bytes(folder / _CONFIG, TokenizerError, _MAX_BYTES)
+    beside = _read_beside(folder, _CONFIG)
+    settings = read_settings(folder / _CONFIG) if beside else Settings()
     if content.lstrip().startswith(b"{"):
-        return read_tokenizer_json(file, settings, {"tokenizer.json": content} | sources)
+        if path.is_dir():  # the same vocabulary with its scores, where it lies there
+            beside |= _read_beside(folder, "tokenizer.model", "tokenizer.bin")
+        return read_tokenizer_json(file, settings, {"tokenizer.json": content} | beside)
     name, vocabulary = _read_vocabulary(file, content)
     return sentencepiece_tokenizer(
-        file, vocabulary, settings, {name: content} | sources, partial(export_files, vocabulary)
+        file, vocabulary, settings, {name: content} | beside, partial(export_files, vocabulary)
     )
+
+
+def _read_beside(folder: Path, *names: str) -> dict[str, bytes]:
+    """Read those of the files that are there."""
+    there = [name for name in names if (folder / name).exists()]
+    return {name: read_bytes(folder / name, TokenizerError, _MAX_BYTES) for name in there}
+
+
+def has_tokenizer(folder: Path | str) -> bool:
+    """Say whether a folder holds a tokenizer's file, of a known kind or not."""
+    folder = Path(folder)
+    names = (*_NAMES, "vocab.json", "vocab.txt")
+    return any((folder / name).exists() for name in names) or any(folder.glob("tok*.bin"))
 
 
 def _find(folder: Path) -> Path:
     """Choose the tokenizer's file in a folder."""
-    for name in ("tokenizer.json", "tokenizer.model"):
+    for name in _NAMES:
         if (folder / name).exists():
             return folder / name
     binaries = {*folder.glob("tokenizer.bin"), *folder.glob("tok*.bin")}
