@@ -64,7 +64,7 @@ def generate(args: argparse.Namespace) -> int:
     return 0
 
 
-def stats_line(result: "Generation") -> str:  # noqa: F821
+def stats_line(result: "Generation") -> str:
     """Say how fast it went and how to repeat it, in one line."""
     decoded = max(len(result.tokens) - 1, 0)  # the first token comes out of the prompt's pass
     parts = [

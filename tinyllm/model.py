@@ -31,7 +31,7 @@ from tinyllm.models.config_json import read_config_json, read_eos, write_config_
 from tinyllm.models.decoder import decoder_backward, decoder_forward
 from tinyllm.models.key_reader import KeyReader
 from tinyllm.models.trace import traced
-from tinyllm.models.weights import load_params
+from tinyllm.models.weights import check_params, load_params
 from tinyllm.ops.losses import IGNORED, cross_entropy_backward, cross_entropy_forward
 from tinyllm.params import nest
 from tinyllm.tokenizers import Tokenizer, has_tokenizer, load_tokenizer
@@ -66,9 +66,9 @@ def load(
     where = str(folder / "generation_config.json")
     eos_ids = read_eos(KeyReader(read_generation_config(folder), where), config.vocab_size)
     tokenizer = load_tokenizer(folder) if has_tokenizer(folder) else None
-    config, params = load_params(
-        xp, read_weights(folder), config, dtype=dtype, where=str(folder), tie=tie
-    )
+    tensors = read_weights(folder)
+    config = check_params(tensors, config, where=str(folder), tie=tie)
+    params = load_params(xp, tensors, config, dtype=dtype)
     return Model(config, params, xp=xp, tokenizer=tokenizer, eos_ids=eos_ids)
 
 

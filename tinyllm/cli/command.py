@@ -44,7 +44,7 @@ def run_command(
     words = sys.argv[1:] if argv is None else list(argv)
     quiet, debug = "--quiet" in words or "-q" in words, "--debug" in words
     _use_utf8()
-    warnings.showwarning = _quietly if quiet else _as_note
+    warnings.showwarning = lambda message, *_: None if quiet else _to_stderr(f"note: {message}")
     try:
         try:
             args = parser.parse_args(words)
@@ -90,14 +90,6 @@ def _end_the_line() -> None:
         if sys.stdout.isatty():
             sys.stdout.write("\n")
         sys.stdout.flush()
-
-
-def _as_note(message: Warning | str, *_: Any) -> None:
-    _to_stderr(f"note: {message}")
-
-
-def _quietly(*_: Any) -> None:
-    pass
 
 
 def _to_stderr(line: str) -> None:

@@ -14,24 +14,29 @@ BUFFERS = ("rotary_emb.inv_freq",)  # RoPE's frequencies, which old files hold b
 
 
 def load_params(
-    xp: Backend,
-    tensors: Mapping[str, Any],
-    config: DecoderConfig,
-    *,
-    dtype: str,
-    where: str,
-    tie: bool | None = None,
-) -> tuple[DecoderConfig, Params]:
-    """Check all names and shapes, then convert one tensor at a time.
+    xp: Backend, tensors: Mapping[str, Any], config: DecoderConfig, *, dtype: str
+) -> Params:
+    """Convert the tensors of a checked plan, one at a time.
 
-    float32 tensors stay views of the file where the backend allows. Returns the config with
-    `tie_embeddings` as decided (see `decide_tie`). Raises CheckpointError that lists all misfits.
+    Those that have the dtype already stay views of the file, where the backend allows.
+    """
+    return {
+        name: xp.asarray(tensors[name].astype(dtype, copy=False)) for name in param_shapes(config)
+    }
+
+
+def check_params(
+    tensors: Mapping[str, Any], config: DecoderConfig, *, where: str, tie: bool | None = None
+) -> DecoderConfig:
+    """Check all names and shapes against the config, before any data is read.
+
+    Returns the config with `tie_embeddings` as decided (see `decide_tie`). Raises CheckpointError
+    that lists all that does not fit.
     """
     config = decide_tie(config, tensors, tie, where)
-    shapes = param_shapes(config)
     unused = (HEAD,) if config.tie_embeddings else ()
-    check_plan(shapes, tensors, where, ignore=(*BUFFERS, *unused))
-    return config, {name: xp.asarray(tensors[name].astype(dtype, copy=False)) for name in shapes}
+    check_plan(param_shapes(config), tensors, where, ignore=(*BUFFERS, *unused))
+    return config
 
 
 def decide_tie(
