@@ -8,11 +8,15 @@ token, which makes models that were not tuned for chat repeat themselves.
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tinyllm.cli.arguments import add_common, add_model, real, token_bias, whole
 from tinyllm.cli.command import Parser, printable, run_command
 from tinyllm.cli.terminal import Status, is_terminal, peak_memory, speed
 from tinyllm.cli.text_input import add_prompt, read_prompt
+
+if TYPE_CHECKING:
+    from tinyllm.inference.generation import Generation
 
 
 def main(argv: Sequence[str] | None = None) -> int:
