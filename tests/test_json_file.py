@@ -21,7 +21,7 @@ values = st.recursive(
 
 @given(st.dictionaries(st.text(), values), st.booleans())
 def test_every_json_object_is_read_back(tmp_path_factory, value, ascii_only):
-    path = tmp_path_factory.mktemp("json") / "config.json"
+    path = tmp_path_factory.getbasetemp() / "config.json"
     path.write_text(json.dumps(value, ensure_ascii=ascii_only), encoding="utf-8")
     assert read_json(path, ConfigError) == value
 

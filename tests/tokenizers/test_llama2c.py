@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from conftest import data
 from tiny_vocabulary import (
     ALPHABET,
+    CONTROL,
+    NORMAL,
     PIECES,
     llama2c_bytes,
     sentencepiece_bytes,
@@ -53,17 +55,29 @@ def test_a_sentencepiece_vocabulary_is_written_as_llama2c_has_it(both, tmp_path)
         assert (tmp_path / "tok.bin").read_bytes() == llama2c_bytes()
 
 
-def test_what_llama2c_cannot_hold_is_refused(tmp_path):
-    moved = load(
-        tmp_path / "a.model", sentencepiece_bytes([*PIECES[:3], PIECES[-1], *PIECES[3:-1]])
-    )
+REFUSED = {
+    "other first ids": [*PIECES[:3], PIECES[-1], *PIECES[3:-1]],
+    "a control piece more": [*PIECES, ("[INST]", 0.0, CONTROL)],
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_vocabulary_that_the_format_cannot_hold_is_refused(tmp_path, case):
+    tokenizer = load(tmp_path / "tokenizer.model", sentencepiece_bytes(REFUSED[case]))
     with pytest.raises(TokenizerError, match="needs the ids 0, 1, 2"):
-        write_llama2c_tokenizer(tmp_path / "tok.bin", moved)
-    other = load_tokenizer(write_json(tmp_path / "tokenizer.json", tokenizer_dict()))
-    with pytest.raises(
-        TokenizerError, match=r"scores in tokenizer.model.*came from tokenizer.json"
-    ):
-        write_llama2c_tokenizer(tmp_path / "tok.bin", other)
+        write_llama2c_tokenizer(tmp_path / "tok.bin", tokenizer)
+
+
+def test_a_tokenizer_json_needs_a_model_of_its_size_beside_it(tmp_path):
+    write_json(tmp_path / "tokenizer.json", tokenizer_dict())
+    with pytest.raises(TokenizerError, match=r"scores in .* came from tokenizer.json"):
+        write_llama2c_tokenizer(tmp_path / "tok.bin", load_tokenizer(tmp_path))
+    (tmp_path / "tokenizer.model").write_bytes(sentencepiece_bytes())
+    write_llama2c_tokenizer(tmp_path / "other.bin", load_tokenizer(tmp_path))
+    assert (tmp_path / "other.bin").read_bytes() == llama2c_bytes()
+    (tmp_path / "tokenizer.model").write_bytes(sentencepiece_bytes([*PIECES, ("A", 0.0, NORMAL)]))
+    with pytest.raises(TokenizerError, match="has 292 pieces, the tokenizer 291"):
+        write_llama2c_tokenizer(tmp_path / "tok.bin", load_tokenizer(tmp_path))
 
 
 def test_a_path_that_cannot_be_written_is_one_line(both, tmp_path):

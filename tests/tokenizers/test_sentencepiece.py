@@ -216,11 +216,12 @@ def test_the_published_vectors_of_llama2_come_out(llama2):
 
 
 @pytest.mark.parametrize("text", ["a", " ", "\n", "\u0301", " a a", "▁", "😀"])
-def test_a_hundred_thousand_characters_take_less_than_two_seconds(llama2, text):
+def test_a_hundred_thousand_characters_take_seconds_and_not_minutes(llama2, text):
+    """Half a second on an idle machine; a quadratic method would take minutes."""
     text = (text * 100_000)[:100_000]
     start = time.process_time()
     ids = llama2.encode(text)
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 8
     assert llama2.decode(ids) == text.replace("▁", " ")
 
 

@@ -36,6 +36,8 @@ def assemble(
     text = [token for token in added.values() if not token.special]
     literals = {token.content: token.id for token in text if not token.normalized}
     normalized = {normalize(token.content): token.id for token in text if token.normalized}
+    shown = {id_: piece for piece, id_ in ids.items() if piece not in special}
+    shown |= {id_: found for found, id_ in normalized.items()}  # the text that it was found as
     role_ids = {role: None if name is None else ids[name] for role, name in roles.items()}
     if settings.add_bos and role_ids.get("bos") is None:
         raise TokenizerError(f"{path}: a prompt is to begin with BOS, and no token is BOS")
@@ -43,7 +45,7 @@ def assemble(
         normalize=normalize,
         pretokenize=pretokenize,
         encode_word=encode_word,
-        table={id_: b"" if p in special else piece_bytes(p) for p, id_ in ids.items()},
+        table={id_: piece_bytes(shown[id_]) if id_ in shown else b"" for id_ in ids.values()},
         special_tokens=special,
         literals=Literals(literals),
         normalized_literals=Literals(normalized | user_defined),

@@ -68,30 +68,36 @@ def _read_pieces(content: bytes) -> tuple[list[str], list[float]]:
 
 
 def write_llama2c_tokenizer(path: Path | str, tokenizer: Tokenizer) -> None:
-    """Write a tokenizer that came from tokenizer.model, or tokenizer.bin, for llama2.c.
+    """Write a tokenizer that came with tokenizer.model or tokenizer.bin, for llama2.c.
 
-    Raises TokenizerError where it came from another file, which has no scores, where its first ids
-    are not those that llama2.c builds in, and where `path` cannot be written.
+    Raises TokenizerError where it came without them, and so without scores, where llama2.c's format
+    cannot hold the vocabulary, and where `path` cannot be written.
     """
-    content = tokenizer.sources.get("tokenizer.bin")
-    if content is None:
-        model = tokenizer.sources.get("tokenizer.model")
-        if model is None:
-            raise TokenizerError(
-                f"{path}: llama2.c's format needs the scores in tokenizer.model, and this tokenizer"
-                f" came from {', '.join(tokenizer.sources)}"
-            )
-        content = _llama2c_bytes(read_sentencepiece(Path("tokenizer.model"), model))
+    readers = {"tokenizer.bin": read_llama2c, "tokenizer.model": read_sentencepiece}
+    name = next((name for name in readers if name in tokenizer.sources), None)
+    if name is None:
+        raise TokenizerError(
+            f"{path}: llama2.c's format needs the scores in tokenizer.model, and this tokenizer"
+            f" came from {', '.join(tokenizer.sources)}"
+        )
+    vocabulary = readers[name](Path(name), tokenizer.sources[name])
+    if len(vocabulary.pieces) != tokenizer.vocab_size:
+        raise TokenizerError(
+            f"{path}: {name} has {len(vocabulary.pieces)} pieces, the tokenizer"
+            f" {tokenizer.vocab_size}; llama2.c's format has no place for added tokens"
+        )
     try:
-        Path(path).write_bytes(content)
+        Path(path).write_bytes(_llama2c_bytes(vocabulary))
     except OSError as cause:
         raise TokenizerError(f"{path}: cannot be written: {cause}") from cause
 
 
 def _llama2c_bytes(vocabulary: SentencePieceVocabulary) -> bytes:
-    if vocabulary.pieces[: len(_HEAD)] != _HEAD:
+    kinds = set(vocabulary.types[len(_HEAD) :])
+    if vocabulary.pieces[: len(_HEAD)] != _HEAD or not kinds <= {PieceType.NORMAL}:
         raise TokenizerError(
-            "llama2.c's format needs the ids 0, 1, 2 to be <unk>, <s>, </s> and 3 to 258 the bytes"
+            "llama2.c's format needs the ids 0, 1, 2 to be <unk>, <s>, </s>, 3 to 258 the bytes,"
+            " and all others pieces of text"
         )
     texts = [_IN_FILE.get(piece, piece).replace(SPACE, " ").encode() for piece in vocabulary.pieces]
     records = [
