@@ -1,0 +1,59 @@
+"""tinyllm.models.trace"""
+
+import numpy as np
+import pytest
+
+from tiny import random_params, tiny_config, tree_of
+from tinyllm.errors import UsageError
+from tinyllm.models.decoder import decoder_forward
+from tinyllm.models.trace import trace_names, traced
+
+CONFIG = tiny_config()
+B, T = 2, 5
+TOKENS = np.arange(B * T).reshape(B, T) % CONFIG.vocab_size
+
+
+@pytest.fixture
+def run(xp):
+    p = tree_of(xp, random_params(CONFIG))
+    logits, saved = decoder_forward(xp, xp.asarray(TOKENS), p, CONFIG)
+    names = trace_names(CONFIG.n_layers)
+    return logits, {n: xp.to_numpy(a) for n, a in traced(xp, saved, names).items()}, p
+
+
+def test_every_name_has_its_shape(run):
+    _, seen, _ = run
+    D, F, H, K, d = 6, 7, 4, 2, 4
+    shapes = {
+        "q": (B, H, T, d), "k": (B, K, T, d), "v": (B, K, T, d), "probs": (B, H, T, T),
+        "heads": (B, T, H * d), "hidden": (B, T, F),
+    }  # fmt: skip
+    for name, activation in seen.items():
+        assert activation.shape == shapes.get(name.split(".")[-1], (B, T, D)), name
+
+
+def test_the_residual_stream_adds_up(run):
+    _, seen, _ = run
+    np.testing.assert_array_equal(seen["layers.0.input"], seen["embed_tokens"])
+    for i in range(CONFIG.n_layers):
+        at = f"layers.{i}"
+        middle = seen[f"{at}.input"] + seen[f"{at}.self_attn"]
+        np.testing.assert_array_equal(middle, seen[f"{at}.middle"])
+        np.testing.assert_array_equal(middle + seen[f"{at}.mlp"], seen[at])
+    np.testing.assert_array_equal(seen["layers.0"], seen["layers.1.input"])
+
+
+def test_probabilities_and_the_head(run, xp):
+    logits, seen, p = run
+    np.testing.assert_allclose(seen["layers.1.self_attn.probs"].sum(-1), 1, rtol=1e-12)
+    head = xp.to_numpy(p["lm_head"]["weight"])
+    np.testing.assert_allclose(seen["norm"] @ head.T, xp.to_numpy(logits), atol=1e-12)
+
+
+def test_an_unknown_name_gets_a_hint(xp):
+    p = tree_of(xp, random_params(CONFIG))
+    _, saved = decoder_forward(xp, xp.asarray(TOKENS), p, CONFIG)
+    with pytest.raises(UsageError, match=r"'layers.0.mpl'; did you mean 'layers.0.mlp'"):
+        traced(xp, saved, ["layers.0.mpl"])
+    with pytest.raises(UsageError, match="no activation"):
+        traced(xp, saved, ["layers.2.mlp"])

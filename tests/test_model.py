@@ -1,0 +1,164 @@
+"""tinyllm.model: load, forward, trace, gradients, save; and real weights"""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import tinyllm
+from conftest import ROOT, data
+from strategies import rngs
+from tiny import configs, random_params, tiny_config
+from tinyllm.backend import get_backend
+from tinyllm.checkpoints import write_checkpoint
+from tinyllm.errors import CheckpointError, UsageError
+from tinyllm.model import Model
+from tinyllm.models.config_json import write_config_json
+
+XP = get_backend("numpy")
+
+
+def saved(folder, config=None, dtype=np.float32, **changes):
+    config = config or tiny_config()
+    params = random_params(config, dtype=dtype)
+    write_checkpoint(folder, write_config_json(config, "float32") | changes, params)
+    return Model(config, params, xp=XP)
+
+
+def test_a_saved_model_loads_again(tmp_path):
+    model = saved(tmp_path / "a")
+    loaded = tinyllm.load(tmp_path / "a")
+    assert loaded.config == model.config
+    tokens = [[1, 2, 3]]
+    np.testing.assert_array_equal(loaded.forward(tokens), model.forward(tokens))
+    loaded.save(tmp_path / "b")
+    again = tinyllm.load(tmp_path / "b")
+    assert again.config == model.config
+    np.testing.assert_array_equal(again.forward(tokens), model.forward(tokens))
+
+
+def test_float32_weights_are_mapped_not_copied(tmp_path):
+    saved(tmp_path)
+    params = tinyllm.load(tmp_path).params
+    assert not any(p.flags.owndata or p.flags.writeable for p in params.values())
+
+
+def test_the_dtype_is_that_of_the_computation(tmp_path):
+    saved(tmp_path)
+    for dtype in ("float32", "float64"):
+        assert tinyllm.load(tmp_path, dtype=dtype).forward([[1, 2]]).dtype == dtype
+    with pytest.raises(UsageError, match="expected float32 or float64"):
+        tinyllm.load(tmp_path, dtype="float16")
+
+
+def test_eos_ids_come_from_everywhere(tmp_path):
+    saved(tmp_path, eos_token_id=[3])
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": [4, 5]}')
+    assert tinyllm.load(tmp_path).eos_ids == {3, 4, 5}
+
+
+def test_a_file_is_not_a_folder(tmp_path):
+    (tmp_path / "model.bin").write_bytes(b"x")
+    with pytest.raises(CheckpointError, match=r"python -m tinyllm.convert"):
+        tinyllm.load(tmp_path / "model.bin")
+
+
+def test_a_tokenizer_of_another_model_is_refused():
+    class Large:
+        vocab_size, eos_id = 12, None
+
+    with pytest.raises(CheckpointError, match="ids up to 11, but config and embedding have 11"):
+        Model(tiny_config(), random_params(tiny_config()), xp=XP, tokenizer=Large())
+
+
+@pytest.mark.parametrize(
+    ("tokens", "says"),
+    [
+        ([[11]], "token id 11"),
+        ([[-1]], "token id -1"),
+        ([1, 2], r"shape \(2,\)"),
+        ([[0.5]], "dtype float64"),
+        ([[True]], "dtype bool"),
+    ],
+)
+def test_tokens_are_checked_where_they_enter(tokens, says):
+    model = Model(tiny_config(), random_params(tiny_config()), xp=XP)
+    with pytest.raises(UsageError, match=says):
+        model.forward(tokens)
+
+
+@settings(max_examples=20)
+@given(configs, rngs)
+def test_the_gradient_descends(config, rng):
+    """One small step against the gradient lowers the loss by its squared length."""
+    params = random_params(config)
+    tokens, targets = rng.integers(0, config.vocab_size, (2, 2, 4))
+    targets[0, 0] = -100
+    loss, grads = Model(config, params, xp=XP).loss_and_grads(tokens, targets)
+    assert set(grads) == set(params)
+    squared = sum(float((g * g).sum()) for g in grads.values())
+    step = 1e-7 / max(squared, 1.0) ** 0.5
+    moved = {name: params[name] - step * grads[name] for name in params}
+    lower, _ = Model(config, moved, xp=XP).loss_and_grads(tokens, targets)
+    assert loss - lower == pytest.approx(step * squared, rel=1e-3, abs=1e-12)
+
+
+def test_trace_gives_logits_and_activations():
+    model = Model(tiny_config(), random_params(tiny_config()), xp=XP)
+    logits, seen = model.trace([[1, 2]], ["layers.1.self_attn.probs", "norm"])
+    np.testing.assert_array_equal(logits, model.forward([[1, 2]]))
+    assert {name: a.shape for name, a in seen.items()} == {
+        "layers.1.self_attn.probs": (1, 4, 2, 2),
+        "norm": (1, 2, 6),
+    }
+
+
+def test_an_unknown_attribute_of_the_package():
+    with pytest.raises(AttributeError, match="no attribute 'lode'"):
+        tinyllm.lode  # noqa: B018
+    assert set(tinyllm.__all__) <= set(dir(tinyllm))
+    assert tinyllm.errors.TinyllmError
+
+
+def test_import_is_light():
+    program = "import sys, tinyllm; print('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "False\n"
+
+
+class TestStories:
+    """A real trained Llama with grouped queries, and the text that llama2.c makes of it."""
+
+    @pytest.fixture
+    def folder(self):
+        return data("models/stories260K")
+
+    def test_greedy_text_byte_for_byte(self, folder):
+        expected = (folder / "expected_greedy_200steps.txt").read_bytes()
+        result = tinyllm.load(folder).generate("", max_tokens=200, temperature=0)
+        assert result.text.encode() == expected
+        assert len(result.tokens) == 200
+
+    def test_a_continuation_keeps_its_leading_space(self, folder):
+        text = (folder / "expected_greedy_200steps.txt").read_text()
+        result = tinyllm.load(folder).generate(text[:16], max_tokens=20, temperature=0)
+        assert text[16:].startswith(result.text)
+
+    def test_saved_and_loaded_again(self, folder, tmp_path):
+        model = tinyllm.load(folder)
+        model.save(tmp_path)
+        again = tinyllm.load(tmp_path)
+        prompt = "One day, a girl"
+        assert (
+            again.generate(prompt, seed=1, max_tokens=30).text
+            == model.generate(prompt, seed=1, max_tokens=30).text
+        )
+
+    def test_float64_agrees(self, folder):
+        tokens = [list(range(3, 60))]
+        narrow, wide = (
+            tinyllm.load(folder, dtype=d).forward(tokens) for d in ("float32", "float64")
+        )
+        assert np.abs(narrow - wide).max() < 1e-4
