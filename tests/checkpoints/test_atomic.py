@@ -36,6 +36,14 @@ def test_a_finished_write_takes_the_place(tmp_path):
     assert os.listdir(tmp_path) == ["x"]
 
 
+def test_who_has_the_old_file_open_keeps_its_bytes(tmp_path):
+    (tmp_path / "x").write_bytes(b"old")
+    with open(tmp_path / "x", "rb") as old:
+        with atomic_write(tmp_path / "x") as file:
+            file.write(b"new")
+        assert old.read() == b"old"
+
+
 def test_the_file_has_the_permissions_that_a_new_file_has(tmp_path):
     (tmp_path / "plain").touch()
     with atomic_write(tmp_path / "x"):

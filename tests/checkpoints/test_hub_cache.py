@@ -98,6 +98,12 @@ def test_a_revision_is_a_reference_or_the_start_of_a_hash(cache):
     assert "revision 'nope' is not in" in refusal("org/tiny@nope")
 
 
+def test_a_revision_is_no_path(cache):
+    add(cache)
+    (cache / "models--org--tiny" / "refs" / "v").mkdir()
+    assert "no name like org/model" in refusal("org/tiny@v/../main")
+
+
 def test_a_reference_to_a_snapshot_that_is_not_there_takes_no_other(cache):
     add(cache, ref=None)
     (cache / "models--org--tiny" / "refs").mkdir()

@@ -56,8 +56,8 @@ def test_the_nearest_name_is_one_of_the_same_layer():
     tensors = full()
     del tensors["model.layers.1.mlp.up_proj.weight"]
     tensors["model.layers.0.mlp.up_proj.weights"] = np.zeros(1)
-    tensors["model.layers.1.mlp.wu_proj.weight"] = np.zeros(1)
-    assert "(there is 'model.layers.1.mlp.wu_proj.weight')" in refusal(tensors)
+    tensors["model.layers.1.mlp.w_up.weight"] = np.zeros(1)
+    assert "(there is 'model.layers.1.mlp.w_up.weight')" in refusal(tensors)
 
 
 @given(name=st.sampled_from([name for name in SHAPES if len(SHAPES[name]) == 2]))

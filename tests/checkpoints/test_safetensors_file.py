@@ -275,7 +275,7 @@ KINDS = {
 def test_only_regular_files_are_read_and_nothing_hangs(tmp_path, monkeypatch, make):
     monkeypatch.chdir(tmp_path)
     make(tmp_path / "x")
-    with pytest.raises(CheckpointError, match="x: "):
+    with pytest.raises(CheckpointError, match=r"x: (cannot be opened|is not a regular file)"):
         read_tensors(tmp_path / "x")
 
 
