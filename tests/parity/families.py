@@ -1,0 +1,109 @@
+"""Tiny models of every kind that tinyllm reads: their configs as transformers 5 spells them.
+
+No two sizes are equal, so that swapped axes cannot hide; `mha` must have square projections, and
+has them. Where the kind of RoPE is the point, 16 features a head give it eight clocks to scale.
+"""
+
+import copy
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+BATCH, LENGTH, VOCAB = 3, 17, 23
+_SIZES = {
+    "hidden_size": 12,
+    "intermediate_size": 20,
+    "num_hidden_layers": 2,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 1e-5,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "tie_word_embeddings": False,
+}
+_ROPE_SIZES = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}
+
+
+def _heads(heads: int, kv: int, head_dim: int | None = None) -> dict[str, Any]:
+    """Without `head_dim` the class derives it: hidden_size / heads."""
+    sizes = {"num_attention_heads": heads, "num_key_value_heads": kv}
+    return sizes if head_dim is None else sizes | {"head_dim": head_dim}
+
+
+def _rope(kind: str, theta: float = 10000.0, **numbers: Any) -> dict[str, Any]:
+    return {"rope_parameters": {"rope_type": kind, "rope_theta": theta, **numbers}}
+
+
+def _config(model_type: str, *parts: dict[str, Any], **keys: Any) -> dict[str, Any]:
+    config = {"model_type": model_type, "vocab_size": VOCAB, **_SIZES, **_rope("default")}
+    for part in parts:
+        config |= part
+    return config | keys
+
+
+_llama, _mistral = partial(_config, "llama"), partial(_config, "mistral")
+_YARN = {"factor": 2.0, "original_max_position_embeddings": 32}
+
+CONFIGS = {
+    "mha": _llama(_heads(3, 3)),
+    "gqa": _llama(_heads(6, 2, 10), _rope("default", 500000.0)),
+    "mqa": _llama(_heads(4, 1, 6)),
+    "tied": _llama(_heads(6, 3, 8), tie_word_embeddings=True),
+    "biased": _llama(_heads(4, 2, 6), attention_bias=True, mlp_bias=True),
+    "linear": _llama(_ROPE_SIZES, _rope("linear", factor=4.0)),
+    "dynamic_within": _llama(_ROPE_SIZES, _rope("dynamic", factor=3.0), max_position_embeddings=17),
+    "dynamic_beyond": _llama(_ROPE_SIZES, _rope("dynamic", factor=3.0), max_position_embeddings=11),
+    "llama3": _llama(
+        _ROPE_SIZES,
+        _rope(
+            "llama3",
+            factor=8.0,
+            low_freq_factor=1.0,
+            high_freq_factor=4.0,
+            original_max_position_embeddings=32,
+        ),
+    ),
+    "yarn": _llama(_ROPE_SIZES, _rope("yarn", **_YARN)),
+    "yarn_betas": _llama(
+        _ROPE_SIZES, _rope("yarn", **_YARN, beta_fast=1.5, beta_slow=0.3, attention_factor=0.8)
+    ),
+    "yarn_mscale": _llama(_ROPE_SIZES, _rope("yarn", **_YARN, mscale=1.3, mscale_all_dim=0.4)),
+    "yarn_untruncated": _llama(
+        _ROPE_SIZES, _rope("yarn", **_YARN, beta_fast=1.5, beta_slow=0.3, truncate=False)
+    ),
+    "mistral_window": _mistral(_heads(6, 2), sliding_window=5),
+    "mistral_full": _mistral(_heads(4, 2, 10), sliding_window=None),
+}
+GOLDEN = ("mha", "gqa", "tied", "biased", "dynamic_beyond", "llama3", "yarn_betas", "yarn_mscale",
+          "mistral_window", "mistral_full")  # fmt: skip
+
+
+def random_parameter(
+    name: str, shape: tuple[int, ...], rng: np.random.Generator, std: float
+) -> np.ndarray:
+    """Draw a float64 parameter that matters: no norm weight is 1, and no bias 0."""
+    if name.endswith("norm.weight"):
+        return rng.uniform(0.5, 1.5, shape)
+    return rng.normal(0.0, std, shape)
+
+
+def random_tokens(batch: int = BATCH, length: int = LENGTH, seed: int = 0) -> np.ndarray:
+    """Draw token ids (B, T)."""
+    return np.random.default_rng(seed).integers(0, VOCAB, (batch, length))
+
+
+def as_transformers_4(config: dict[str, Any], kind_key: str) -> dict[str, Any]:
+    """Spell a config as transformers 4 and older did, with RoPE's kind under `kind_key`.
+
+    Such files name head_dim only where it cannot be derived, and the weights' dtype torch_dtype.
+    """
+    old = copy.deepcopy(config)
+    rope = old.pop("rope_parameters")
+    old["rope_theta"] = rope.pop("rope_theta")
+    kind = rope.pop("rope_type")
+    old["rope_scaling"] = None if kind == "default" else {kind_key: kind, **rope}
+    if "dtype" in old:
+        old["torch_dtype"] = old.pop("dtype")
+    if old["head_dim"] * old["num_attention_heads"] == old["hidden_size"]:
+        del old["head_dim"]
+    return old
