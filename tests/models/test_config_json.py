@@ -191,6 +191,14 @@ REFUSED = {
     "two spellings of different kinds": (
         {"rope_scaling": {"type": "linear", "factor": 2.0},
          "rope_parameters": {"rope_type": "dynamic", "factor": 2.0}}, "differ"),
+    "two spellings of which one says more": (
+        {"rope_scaling": {"type": "linear", "factor": 2.0, "odd": 1},
+         "rope_parameters": {"rope_type": "linear", "factor": 2.0}}, "differ"),
+    "two spellings with two bases": (
+        {"rope_theta": None,
+         "rope_scaling": {"type": "linear", "factor": 2.0, "rope_theta": 5e5},
+         "rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}},
+        "10000.0 in one place and 500000.0 in another"),
     "partial rope within": (
         {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "partial_rotary_factor": 0.5}},
         "partial_rotary_factor is 0.5"),

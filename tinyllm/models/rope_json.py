@@ -71,18 +71,19 @@ def _refuse_contradictions(
     config: KeyReader, theta: float | None, old: KeyReader | None, new: KeyReader | None
 ) -> None:
     """Two spellings may stand side by side only if they say the same."""
+    branches = [branch for branch in (old, new) if branch]
     if old and new:
-        kind = {"type": None, "rope_type": None}
-        spoken = [branch.values | kind | {"kind": _kind(branch)} for branch in (old, new)]
-        shared = (set(spoken[0]) & set(spoken[1])) - set(kind)
-        if any(spoken[0][key] != spoken[1][key] for key in shared):
+        apart = {"type", "rope_type", "rope_theta"}
+        spoken = [branch.values | {"kind": _kind(branch)} for branch in branches]
+        named = (spoken[0].keys() | spoken[1].keys()) - apart
+        if any(spoken[0].get(key) != spoken[1].get(key) for key in named):
             raise ConfigError(f"{config.where}: rope_scaling and rope_parameters differ")
-    for branch in (old, new):
-        inner = branch and branch.number("rope_theta", 1.0, default=None)
-        if inner is not None and theta is not None and inner != theta:
-            raise ConfigError(
-                f"{config.where}: rope_theta is {theta} in one place and {inner} in another"
-            )
+    inner = [branch.number("rope_theta", 1.0, default=None) for branch in branches]
+    bases = sorted({base for base in (theta, *inner) if base is not None})
+    if len(bases) > 1:
+        raise ConfigError(
+            f"{config.where}: rope_theta is {bases[0]} in one place and {bases[1]} in another"
+        )
 
 
 def _kind(keys: KeyReader) -> str:
