@@ -11,6 +11,7 @@ from conftest import data
 from tiny_vocabulary import (
     ALPHABET,
     CONTROL,
+    NORMAL,
     PIECES,
     UNUSED,
     USER_DEFINED,
@@ -80,6 +81,16 @@ def test_other_libraries_read_what_is_saved_and_give_the_same_ids(saved):
         ids = tokenizer.encode(text, bos=tokenizer.add_bos, allow_special=True)
         assert theirs.encode(text).ids == ids, text
         assert theirs.decode(ids) == tokenizer.decode(ids), text
+
+
+def test_no_merge_that_is_written_spells_a_special_or_a_byte_token(tmp_path):
+    """They are <s + > here, which are pieces of text."""
+    (tmp_path / "source").write_bytes(SOURCES["tokenizer.model"])
+    load_tokenizer(tmp_path / "source").save(tmp_path)
+    merges = json.loads((tmp_path / "tokenizer.json").read_text("utf-8"))["model"]["merges"]
+    text = {piece for piece, _, kind in PIECES if kind == NORMAL}
+    assert len(merges) > 10
+    assert all({left, right, left + right} <= text for left, right in merges)
 
 
 def test_a_vocabulary_that_tokenizer_json_cannot_describe_has_none(tmp_path):

@@ -106,6 +106,13 @@ def test_spaces_are_treated_as_in_the_library(tmp_path, variant):
     compare(tmp_path, sentencepiece_bytes(PIECES, *VARIANTS[variant]))
 
 
+def test_a_vocabulary_that_puts_no_space_in_front_takes_none_away(tmp_path):
+    """Unless it removes extra ones, as the library has it."""
+    for name, text in [("no dummy prefix", " the"), ("both", "the")]:
+        content = sentencepiece_bytes(PIECES, *VARIANTS[name])
+        assert load(tmp_path, content).decode([id_of("▁the")]) == text
+
+
 def test_user_defined_pieces_stand_for_themselves_as_in_the_library(tmp_path):
     user = [(piece, 0.0, USER_DEFINED) for piece in ("<b>", "<b><b>", "ea", "世▁")]
     tokenizer = compare(tmp_path, sentencepiece_bytes(PIECES + user), "<b>")

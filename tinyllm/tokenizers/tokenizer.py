@@ -18,7 +18,7 @@ Pretokenize: TypeAlias = Callable[[str, bool], Iterable[str]]  # (text, is it th
 EncodeWord: TypeAlias = Callable[[str], list[int]]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class Tokenizer:
     """The vocabulary of one model, and how text becomes its ids.
 
