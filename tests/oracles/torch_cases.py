@@ -1,0 +1,160 @@
+"""Every operation's arguments, drawn, and the same function of PyTorch tensors.
+
+PyTorch's own functions where it has them. RoPE and attention are written here a second time, in
+another way.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+import tinyllm_numpy as xp
+from strategies import scales, sizes
+from tinyllm.ops.rope import rope_tables
+from tinyllm.ops.rope_scaling import default_frequencies
+
+torch = pytest.importorskip("torch")
+F = torch.nn.functional
+
+
+# A case draws an operation's arrays and options, and names the same function of tensors.
+
+
+def linear(draw, rng):
+    x, D = vectors(draw, rng), draw(sizes)
+    weight = rng.standard_normal((D, x.shape[-1]))
+    return [x, weight, rng.standard_normal(D) if draw(st.booleans()) else None], {}, F.linear
+
+
+def embedding(draw, rng):
+    V, D, B, T = (draw(sizes) for _ in range(4))
+    return [rng.integers(0, V, (B, T)), rng.standard_normal((V, D))], {}, F.embedding
+
+
+def rmsnorm(draw, rng):
+    def oracle(x, weight, *, eps):
+        return F.rms_norm(x, weight.shape, weight, eps)
+
+    x, eps = vectors(draw, rng), draw(st.sampled_from([1e-6, 1e-5, 0.1]))
+    return [x, rng.standard_normal(x.shape[-1])], {"eps": eps}, oracle
+
+
+def layernorm(draw, rng):
+    def oracle(x, weight, bias, *, eps):
+        return F.layer_norm(x, weight.shape, weight, bias, eps)
+
+    # PyTorch shifts after scaling, x/σ - μ/σ, which loses |x|/σ units in the last place.
+    x, eps = vectors(draw, rng, st.just(1.0)), draw(st.sampled_from([1e-5, 0.1]))
+    weight, bias = rng.standard_normal((2, x.shape[-1]))
+    return [x, weight, bias if draw(st.booleans()) else None], {"eps": eps}, oracle
+
+
+def relu(draw, rng):
+    return [vectors(draw, rng)], {}, F.relu
+
+
+def gelu(draw, rng):
+    return [vectors(draw, rng)], {}, F.gelu
+
+
+def gelu_tanh(draw, rng):
+    return [vectors(draw, rng)], {}, lambda x: F.gelu(x, approximate="tanh")
+
+
+def silu(draw, rng):
+    return [vectors(draw, rng)], {}, F.silu
+
+
+def softmax(draw, rng):
+    return [vectors(draw, rng)], {}, lambda x: F.softmax(x, dim=-1)
+
+
+def log_softmax(draw, rng):
+    return [vectors(draw, rng)], {}, lambda x: F.log_softmax(x, dim=-1)
+
+
+def cross_entropy(draw, rng):
+    def oracle(logits, targets, *, label_smoothing):
+        logits, targets = logits.reshape(-1, V), targets.reshape(-1)
+        return F.cross_entropy(logits, targets, ignore_index=-100, label_smoothing=label_smoothing)
+
+    logits = vectors(draw, rng)
+    *lead, V = logits.shape
+    targets = np.where(rng.random(lead) < 0.3, -100, rng.integers(0, V, lead))
+    targets.flat[0] = V - 1  # at least one counts
+    return [logits, targets], {"label_smoothing": draw(st.sampled_from([0.0, 0.1, 0.9]))}, oracle
+
+
+def rope_half(draw, rng):
+    return rope(draw, rng, pairs=lambda x, r: (x[..., :r], x[..., r:]), join=torch.cat)
+
+
+def rope_interleaved(draw, rng):
+    def join(parts, dim):
+        return torch.stack(parts, dim).flatten(-2)
+
+    return rope(draw, rng, pairs=lambda x, r: (x[..., ::2], x[..., 1::2]), join=join)
+
+
+def rope(draw, rng, *, pairs, join):
+    """A pair of features is a complex number, multiplied by exp(i · position · ω)."""
+
+    def oracle(x, cos, sin):
+        x, rest = x[..., : 2 * r], x[..., 2 * r :]
+        omega = theta ** (-torch.arange(r, dtype=torch.float64) / r)
+        angles = torch.tensor(positions)[..., None] * omega
+        y = torch.complex(*pairs(x, r)) * torch.polar(torch.ones_like(angles), angles)
+        return torch.cat([join([y.real, y.imag], dim=-1), rest], dim=-1)
+
+    B, H, T, r = (draw(sizes) for _ in range(4))
+    theta = draw(st.sampled_from([100.0, 10000.0, 500000.0]))
+    positions = rng.integers(0, 100, draw(st.sampled_from([(T,), (B, 1, T)])))
+    tables = rope_tables(xp, positions, default_frequencies(theta, 2 * r), dtype=np.float64)
+    x = rng.standard_normal((B, H, T, 2 * r + draw(st.integers(0, 2))))
+    return [x, *tables], {}, oracle
+
+
+def attention(draw, rng):
+    def oracle(q, k, v, bias, *, mask, scale, softcap):
+        k, v = (x.repeat_interleave(G, dim=1) for x in (k, v))
+        scores = torch.einsum("bhtd,bhsd->bhts", q, k) * (scale or q.shape[-1] ** -0.5)
+        if softcap is not None:
+            scores = torch.tanh(scores / softcap) * softcap
+        if bias is not None:
+            scores = scores + bias
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -1e300)  # not -inf: no NaN where all is hidden
+        probs = scores.softmax(dim=-1)
+        if mask is not None:
+            probs = probs * mask.any(dim=-1, keepdim=True)
+        return torch.einsum("bhts,bhse->bhte", probs, v)
+
+    (B, K, G, T, S), (q, k, v) = queries_keys_values(draw, rng)
+    broadcast = st.sampled_from([None, (T, S), (K * G, 1, S), (B, 1, T, S), (B, K * G, T, 1)])
+    bias, hidden = draw(broadcast), draw(broadcast)
+    options = {
+        "mask": None if hidden is None else rng.random(hidden) < 0.6,
+        "scale": draw(st.sampled_from([None, 0.3])),
+        "softcap": draw(st.sampled_from([None, 1.5])),
+    }
+    return [q, k, v, None if bias is None else rng.standard_normal(bias)], options, oracle
+
+
+def vectors(draw, rng, scale=scales):
+    lead, D = draw(st.lists(sizes, min_size=1, max_size=3)), draw(sizes)
+    return draw(scale) * rng.standard_normal((*lead, D))
+
+
+def queries_keys_values(draw, rng):
+    B, K, G, T, S, d, e = (draw(sizes) for _ in range(7))
+    shapes = (B, K * G, T, d), (B, K, S, d), (B, K, S, e)
+    return (B, K, G, T, S), [rng.standard_normal(shape) for shape in shapes]
+
+
+CASES = {
+    case.__name__: case
+    for case in (
+        linear, embedding, rmsnorm, layernorm, relu, gelu, gelu_tanh, silu, softmax, log_softmax,
+        cross_entropy, rope_half, rope_interleaved, attention,
+    )
+}  # fmt: skip
