@@ -75,7 +75,7 @@ CONFIGS = {
     "mistral_full": _mistral(_heads(4, 2, 10), sliding_window=None),
 }
 GOLDEN = ("mha", "gqa", "tied", "biased", "dynamic_beyond", "llama3", "yarn_betas", "yarn_mscale",
-          "mistral_window", "mistral_full")  # fmt: skip
+          "yarn_untruncated", "mistral_window", "mistral_full")  # fmt: skip
 
 
 def random_parameter(

@@ -115,11 +115,13 @@ def test_every_number_of_a_rope_scaling_moves_the_logits(name):
         assert (moved == 0.0) if idle else (moved > 1e-4), key
 
 
-def test_a_missing_sliding_window_is_the_one_that_transformers_takes():
-    config = dict(CONFIGS["mistral_window"])
+@pytest.mark.parametrize("spelled", [{}, {"sliding_window": None}, {"sliding_window": 7}])
+def test_a_window_missing_or_null_is_what_transformers_takes_it_to_be(spelled):
+    """No text here is long enough to tell a window of 4096 from none."""
+    config = dict(CONFIGS["mistral_full"])
     del config["sliding_window"]
-    expected = transformers.AutoConfig.for_model(**config).sliding_window
-    assert read_config_json(config, "config.json").window == expected
+    expected = transformers.AutoConfig.for_model(**config, **spelled).sliding_window
+    assert read_config_json(config | spelled, "config.json").window == expected
 
 
 @pytest.mark.parametrize("shards", [1, 4])
