@@ -1,5 +1,6 @@
 """python -m tinyllm COMMAND: the same as python -m tinyllm.COMMAND."""
 
+import argparse
 import difflib
 import sys
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from importlib import import_module
 from tinyllm import __version__
 from tinyllm.cli.arguments import add_common
 from tinyllm.cli.command import Parser, run_command
+from tinyllm.cli.terminal import Messages
 from tinyllm.errors import UsageError
 
 COMMANDS = {
@@ -21,27 +23,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     if words and words[0] in COMMANDS:
         return int(import_module(f"tinyllm.{words[0]}").main(words[1:]))
-    listing = "\n".join(f"  {name:<12}{what}" for name, what in COMMANDS.items())
+    listing = "\n".join(f"  {name:<10}{what}" for name, what in COMMANDS.items())
     parser = Parser(
         prog="python -m tinyllm",
-        usage="python -m tinyllm COMMAND …",
+        usage="%(prog)s COMMAND …",
         description=f"tinyllm {__version__}\n\ncommands:\n{listing}\n\n"
         "python -m tinyllm COMMAND --help explains one.",
     )
     add_common(parser)
-    parser.add_argument("command", nargs="?", help="one of the above")
-    parser.add_argument("rest", nargs="*")
+    parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
 
-    def say_what_there_is(args: object) -> int:
-        name = getattr(args, "command", None)
-        if name is None:
-            parser.print_help()
-            return 0
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
-        raise UsageError(f"there is no command {name!r}; {hint}")
+    def explain(args: argparse.Namespace, messages: Messages) -> int:
+        if args.command is not None:
+            near = difflib.get_close_matches(args.command, COMMANDS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+            raise UsageError(f"there is no command {args.command!r}; {hint}")
+        if words:
+            raise UsageError("the command comes first, its options after it")
+        parser.print_help()
+        return 0
 
-    return run_command(parser, say_what_there_is, words)
+    return run_command(parser, explain, words[:1])
 
 
 if __name__ == "__main__":

@@ -1,24 +1,29 @@
 r"""Turn a checkpoint into another layout: python -m tinyllm.convert SOURCE TARGET
 
-    model.bin   llama2.c's file     ->  a Hugging Face folder; --tokenizer tok.bin goes along
-    folder      Meta's layout       ->  a Hugging Face folder
-    folder      Hugging Face's      ->  llama2.c's file, where TARGET ends with .bin
-                                    ->  Meta's layout, with --to meta
+    SOURCE                         TARGET
+    llama2.c's file, model.bin ->  a Hugging Face folder; --tokenizer goes along
+    Meta's folder              ->  a Hugging Face folder
+    Hugging Face's folder      ->  llama2.c's file, where TARGET ends with .bin
+                               ->  Meta's folder, with --to meta
 
-What SOURCE is, its files say: params.json and consolidated.safetensors are Meta's. Weights keep
-their dtype, but llama2.c's are float32. Rows of the query and key projections are reordered:
-llama2.c and Meta interleave the features that RoPE pairs.
+What SOURCE is, its files say: params.json and consolidated.safetensors are
+Meta's. Weights keep their dtype, but llama2.c's are float32. Rows of the query
+and key projections are reordered: llama2.c and Meta interleave the features
+that RoPE pairs.
 """
 
 import argparse
+import contextlib
+import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tinyllm.cli.arguments import add_common
+from tinyllm.cli.arguments import TIE, add_common, add_tie
 from tinyllm.cli.command import Parser, run_command
-from tinyllm.cli.terminal import Status
+from tinyllm.cli.terminal import Messages
 from tinyllm.errors import UsageError
 
 
@@ -31,52 +36,68 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--tokenizer", metavar="PATH", help="a tokenizer's file or folder, if not in SOURCE"
     )
+    add_tie(parser)
     add_common(parser)
     return run_command(parser, convert, argv)
 
 
-def convert(args: argparse.Namespace) -> int:
+def convert(args: argparse.Namespace, messages: Messages) -> int:
     """Read the source, write the target, say what was written."""
     from tinyllm.checkpoints import find_model
 
     source, target = find_model(args.source), args.target
-    if target.exists():
-        raise UsageError(f"{target}: exists already; choose another name, nothing is overwritten")
     layout = args.to or ("llama2c" if target.suffix == ".bin" else "hf")
-    status = Status(quiet=args.quiet)
-    status.show(f"reading {source} …")
+    messages.status(f"reading {source} …")
     tokenizer = _tokenizer(source, args.tokenizer)
-    config, tensors = _read(source)
-    tensors = _checked(config, tensors, source)
-    status.show(f"writing {target} …")
-    written = _write(layout, target, config, tensors, tokenizer)
-    status.clear()
-    if not args.quiet:
-        print(f"wrote {' and '.join(map(str, written))}", file=sys.stderr)
-        if tokenizer is None:
-            print("note: without a tokenizer; --tokenizer PATH takes one along", file=sys.stderr)
+    beside = target.with_name(f"{target.stem}.tokenizer.bin")
+    new = [target, beside] if layout == "llama2c" and tokenizer is not None else [target]
+    for path in new:
+        if os.path.lexists(path):
+            raise UsageError(f"{path}: exists already; choose another name, nothing is overwritten")
+    config, tensors, generation = _read(source)
+    config, tensors = _checked(config, tensors, source, TIE[args.tie])
+    messages.status(f"writing {target} …")
+    try:
+        _write(layout, new, config, tensors, generation, tokenizer)
+    except BaseException:  # Ctrl-C too: nothing half made is left
+        for path in new:
+            _remove(path)
+        raise
+    messages.note(f"wrote {' and '.join(map(str, new))}")
+    if tokenizer is None:
+        messages.note("note: without a tokenizer; --tokenizer PATH takes one along")
     return 0
 
 
-def _read(source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a Hugging Face config and tensors, from whichever layout this is."""
-    from tinyllm.checkpoints import read_config, read_llama2c, read_meta, read_weights
+def _read(source: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Return a Hugging Face config, tensors and generation config, from whichever layout it is."""
+    from tinyllm.checkpoints import (
+        read_config,
+        read_generation_config,
+        read_llama2c,
+        read_meta,
+        read_weights,
+    )
 
     if source.is_file():
-        return read_llama2c(source)
+        return *read_llama2c(source), {}
     if (source / "params.json").exists() and not (source / "config.json").exists():
-        return read_meta(source)
-    return read_config(source), read_weights(source)
+        return *read_meta(source), {}
+    return read_config(source), read_weights(source), read_generation_config(source)
 
 
-def _checked(config: dict[str, Any], tensors: dict[str, Any], source: Path) -> dict[str, Any]:
+def _checked(
+    config: dict[str, Any], tensors: dict[str, Any], source: Path, tie: bool | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the parameters alone; refuse what would not load: no file is laundered here."""
     from tinyllm.models.config import param_shapes
     from tinyllm.models.config_json import read_config_json
     from tinyllm.models.weights import check_params
 
-    understood = check_params(tensors, read_config_json(config, str(source)), where=str(source))
-    return {name: tensors[name] for name in param_shapes(understood)}
+    where = str(source)
+    understood = check_params(tensors, read_config_json(config, where), where=where, tie=tie)
+    config = config | {"tie_word_embeddings": understood.tie_embeddings}
+    return config, {name: tensors[name] for name in param_shapes(understood)}
 
 
 def _tokenizer(source: Path, given: str | None) -> Any:
@@ -89,23 +110,37 @@ def _tokenizer(source: Path, given: str | None) -> Any:
 
 
 def _write(
-    layout: str, target: Path, config: dict[str, Any], tensors: dict[str, Any], tokenizer: Any
-) -> list[Path]:
-    """Write the layout; return the files and folders that are new."""
+    layout: str,
+    new: list[Path],
+    config: dict[str, Any],
+    tensors: dict[str, Any],
+    generation: dict[str, Any],
+    tokenizer: Any,
+) -> None:
+    """Write a folder with the tokenizer in it, or llama2.c's file and the tokenizer's file."""
     from tinyllm.checkpoints import write_checkpoint, write_llama2c, write_meta
     from tinyllm.tokenizers import write_llama2c_tokenizer
 
+    target, *beside = new
     if layout == "llama2c":
         write_llama2c(target, config, tensors)
-        if tokenizer is None:
-            return [target]
-        beside = target.with_name(f"{target.stem}.tokenizer.bin")
-        write_llama2c_tokenizer(beside, tokenizer)
-        return [target, beside]
-    (write_meta if layout == "meta" else write_checkpoint)(target, config, tensors)
+        for path in beside:
+            write_llama2c_tokenizer(path, tokenizer)
+        return
+    if layout == "meta":
+        write_meta(target, config, tensors)
+    else:
+        write_checkpoint(target, config, tensors, generation or None)
     if tokenizer is not None:
         tokenizer.save(target)
-    return [target]
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):  # what went wrong before is to be told
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 if __name__ == "__main__":

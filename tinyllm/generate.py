@@ -1,8 +1,9 @@
 r"""Continue a prompt: python -m tinyllm.generate --model FOLDER "Once upon a time"
 
-The answer goes to stdout, everything else to stderr. A token is chosen in this order: logit bias,
-repetition penalty, temperature, top-k, top-p, min-p, draw. Temperature 0 always takes the likeliest
-token, which makes models that were not tuned for chat repeat themselves.
+The answer goes to stdout, everything else to stderr. A token is chosen in this
+order: logit bias, repetition penalty, temperature, top-k, top-p, min-p, draw.
+Temperature 0 always takes the likeliest token, which makes models that were not
+tuned for chat repeat themselves.
 """
 
 import argparse
@@ -10,9 +11,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tinyllm.cli.arguments import add_common, add_model, real, token_bias, whole
-from tinyllm.cli.command import Parser, printable, run_command
-from tinyllm.cli.terminal import Status, is_terminal, peak_memory, speed
+from tinyllm.cli.arguments import TIE, add_common, add_model, real, token_bias, whole
+from tinyllm.cli.command import Parser, run_command
+from tinyllm.cli.terminal import Messages, is_terminal, peak_memory, printable, speed
 from tinyllm.cli.text_input import add_prompt, read_prompt
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(parser, generate, argv)
 
 
-def generate(args: argparse.Namespace) -> int:
+def generate(args: argparse.Namespace, messages: Messages) -> int:
     """Load the model, stream the answer."""
     from tinyllm.errors import UsageError
     from tinyllm.inference.generation import GenerationOptions, rng_for
@@ -45,17 +46,15 @@ def generate(args: argparse.Namespace) -> int:
     GenerationOptions(**options).sampling()  # complain of a number before a long load
     rng_for(args.seed or 0, 0)
     prompt = read_prompt(args)
-    status = Status(quiet=args.quiet)
-    status.show(f"loading {args.model} …")
-    tie = None if args.tie is None else args.tie == "yes"
-    model = load(args.model, backend=args.backend, dtype=args.dtype, tie=tie)
+    messages.status(f"loading {args.model} …")
+    model = load(args.model, backend=args.backend, dtype=args.dtype, tie=TIE[args.tie])
     run = model.run([prompt], **options)
-    status.show(f"reading {len(run.rows[0].prompt)} tokens …")
+    messages.status(f"reading {len(run.rows[0].prompt)} tokens …")
 
     show = printable if is_terminal(sys.stdout) else str
     written = show(prompt) if args.echo else ""
     for _, piece in run:
-        status.clear()
+        messages.clear()
         written += show(piece)
         if not args.no_stream:
             sys.stdout.write(written)
@@ -63,17 +62,19 @@ def generate(args: argparse.Namespace) -> int:
             written = ""
     sys.stdout.write(written + "\n")
     sys.stdout.flush()
-    if args.stats if args.stats is not None else is_terminal(sys.stderr) and not args.quiet:
-        print(stats_line(run.results()[0]), file=sys.stderr)
+    by_default = is_terminal(sys.stderr) and not args.quiet
+    if by_default if args.stats is None else args.stats:
+        messages.say(stats_line(run.results()[0]))
     return 0
 
 
 def stats_line(result: "Generation") -> str:
     """Say how fast it went and how to repeat it, in one line."""
-    decoded = max(len(result.tokens) - 1, 0)  # the first token comes out of the prompt's pass
+    read, drawn, timings = result.prompt_tokens, len(result.tokens), result.timings
     parts = [
-        f"prompt {speed(result.prompt_tokens, result.timings.prompt_seconds)}",
-        f"generated {speed(decoded, result.timings.decode_seconds)}",
+        f"prompt {read} tok{speed(read, timings.prompt_seconds)}",
+        # The first token comes out of the prompt's pass.
+        f"generated {drawn} tok{speed(drawn - 1, timings.decode_seconds)}",
         f"peak {peak_memory()}" if peak_memory() else "",
         f"seed {result.seed}",
         f"stop: {result.finish_reason}",
@@ -102,12 +103,8 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
         help="drop what is less likely than X times the likeliest (default: 0, off)")  # fmt: skip
     add("--repetition-penalty", "--repeat-penalty", type=real, default=1.0, metavar="X",
         help="make tokens seen before less likely, above 1 (default: 1, off)")  # fmt: skip
-    add(
-        "--repeat-last-n",
-        type=whole,
-        metavar="N",
-        help="only those among the last N (default: all)",
-    )
+    add("--repeat-last-n", type=whole, metavar="N",
+        help="only those among the last N (default: all)")  # fmt: skip
     add("--logit-bias", type=token_bias, action="append", default=[], metavar="ID=X",
         help="add X to the score of a token; may be repeated")  # fmt: skip
     add("--seed", type=whole, metavar="N", help="repeat a draw (default: a new one, printed)")

@@ -6,6 +6,8 @@ import os
 
 from tinyllm import __version__
 
+TIE = {None: None, "yes": True, "no": False}
+
 
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Add what every command has."""
@@ -22,13 +24,19 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         help="a model's folder, or its id in the local Hugging Face cache",
     )  # fmt: skip
     group.add_argument(
-        "--backend", choices=["numpy", "cupy"], default=os.environ.get("TINYLLM_BACKEND", "numpy"),
+        "--backend", choices=["numpy", "cupy"],
+        default=os.environ.get("TINYLLM_BACKEND") or "numpy",
         help="numpy: the CPU; cupy: an NVIDIA GPU (default: $TINYLLM_BACKEND, or numpy)",
     )  # fmt: skip
     group.add_argument(
         "--dtype", choices=["float32", "float64"], default="float32",
         help="what to compute with (default: float32)",
     )  # fmt: skip
+    add_tie(group)
+
+
+def add_tie(group: argparse._ActionsContainer) -> None:
+    """Add the flag that settles a contradiction; TIE turns it into a truth value."""
     group.add_argument(
         "--tie", choices=["yes", "no"],
         help="whether the head is the embedding table, where config and file disagree",
@@ -55,9 +63,9 @@ def real(text: str) -> float:
 
 
 def token_bias(text: str) -> tuple[int, float]:
-    """Read ID=BIAS; the bias may be -inf, which forbids the token."""
+    """Read ID=X; X may be -inf, which forbids the token."""
     token, _, bias = text.partition("=")
     try:
-        return int(token), float(bias)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not ID=BIAS, like 13=-1.5") from None
+        return int(token), -math.inf if bias == "-inf" else real(bias)
+    except (ValueError, argparse.ArgumentTypeError):
+        raise argparse.ArgumentTypeError(f"{text!r} is not ID=X, like 13=-1.5") from None

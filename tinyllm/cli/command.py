@@ -7,16 +7,14 @@ A reader who closes the pipe early (`| head -1`) ends the command in peace, with
 
 import argparse
 import contextlib
-import os
-import re
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from tinyllm.cli.terminal import Messages, forget, is_terminal
 from tinyllm.errors import TinyllmError, UsageError
-
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,46 +27,62 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise what is wrong, with the way out."""
-        if "expected one argument" in message:
+        if "expected one argument" in message or "unrecognized arguments: -" in message:
             message += "; a value that begins with - is written --option=-value"
+        elif "unrecognized arguments" in message:
+            message += "; a text of several words needs quotes"
         raise UsageError(f"{message} (see {self.prog} --help)")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Leave after --help or --version; what cannot be written shows now, not after the end."""
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        super().exit(status, message)
 
 
 def run_command(
-    parser: Parser, body: Callable[[argparse.Namespace], int], argv: Sequence[str] | None
+    parser: Parser,
+    body: Callable[[argparse.Namespace, Messages], int],
+    argv: Sequence[str] | None,
 ) -> int:
     """Parse `argv` and run `body`; return the exit code.
 
     The parser must have the flags of `arguments.add_common`.
     """
-    words = sys.argv[1:] if argv is None else list(argv)
-    quiet, debug = "--quiet" in words or "-q" in words, "--debug" in words
+    messages, debug = Messages(), False
     _use_utf8()
-    warnings.showwarning = lambda message, *_: None if quiet else _to_stderr(f"note: {message}")
-    try:
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: messages.note(f"note: {message}")
         try:
-            args = parser.parse_args(words)
-            code = body(args)
+            args = parser.parse_args(argv)
+            messages.quiet, debug = args.quiet, args.debug
+            code = body(args, messages)
             if sys.stdout is not None:
                 sys.stdout.flush()
             return code
-        except BrokenPipeError:
-            _drop_stdout()
-            return 0
         except KeyboardInterrupt:
-            with contextlib.suppress(OSError):
-                _end_the_line()
+            _end_the_line()
             return 130
-        except OSError as error:  # files raise TinyllmError: this is the output
-            _drop_stdout()
-            raise UsageError(f"cannot write the output: {error.strerror or error}") from error
-        except MemoryError as error:
-            raise UsageError(f"not enough memory: {error}") from error
-    except TinyllmError as error:
-        if debug:
-            raise
-        _to_stderr(f"error: {error}")
-        return error.exit_code
+        except BrokenPipeError:
+            forget(sys.stdout)
+            return 0
+        except (TinyllmError, MemoryError, OSError) as error:
+            if debug and sys.stderr is not None:
+                traceback.print_exc()
+            messages.say(f"error: {_reason(error)}")
+            if isinstance(error, OSError):
+                forget(sys.stdout)
+            return error.exit_code if isinstance(error, TinyllmError) else UsageError.exit_code
+
+
+def _reason(error: Exception) -> str:
+    """Say what is wrong, in the words of a user."""
+    match error:
+        case MemoryError():
+            return f"not enough memory: {error}"
+        case OSError():  # files raise TinyllmError: this is the output
+            return f"cannot write the output: {error.strerror or error}"
+    return str(error)
 
 
 def _use_utf8() -> None:
@@ -78,30 +92,11 @@ def _use_utf8() -> None:
             stream.reconfigure(encoding="utf-8", errors="replace", newline="\n")
 
 
-def _drop_stdout() -> None:
-    """Forget what is still buffered, or Python complains of the closed pipe when it exits."""
-    with contextlib.suppress(OSError, AttributeError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def _end_the_line() -> None:
     """After Ctrl-C in the middle of an answer, leave the prompt of the shell its own line."""
-    if sys.stdout is not None:
-        if sys.stdout.isatty():
-            sys.stdout.write("\n")
-        sys.stdout.flush()
-
-
-def _to_stderr(line: str) -> None:
-    """Print one line, whatever the message holds. A closed stderr hears nothing."""
-    with contextlib.suppress(OSError, AttributeError):
-        print(" ".join(printable(line).splitlines()), file=sys.stderr)
-
-
-def printable(text: str) -> str:
-    """Show control characters but newline and tab as escapes: they could command a terminal.
-
-    >>> printable("red: \\x1b[31m")
-    'red: \\\\x1b[31m'
-    """
-    return _CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+    for stream in (sys.stdout, sys.stderr):
+        if is_terminal(stream):
+            with contextlib.suppress(OSError):
+                stream.write("\n")
+                stream.flush()
+            return

@@ -2,35 +2,73 @@
 
 import contextlib
 import os
+import re
+import shutil
 import sys
+from typing import Any
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
-class Status:
-    """One line that says what is going on and is wiped when the answer comes.
+class Messages:
+    """Lines that stay, below them one line that says what is going on and is wiped again.
 
-    Silent where stderr is not a terminal.
+    The latter is for a terminal alone. A closed stderr hears nothing.
     """
 
-    def __init__(self, *, quiet: bool) -> None:
-        self._on = not quiet and is_terminal(sys.stderr)
+    def __init__(self) -> None:
+        self.quiet = False
         self._width = 0
 
-    def show(self, text: str) -> None:
-        """Replace the line."""
-        if self._on:
-            with contextlib.suppress(OSError):
-                sys.stderr.write("\r" + text.ljust(self._width))
-                sys.stderr.flush()
+    def status(self, text: str) -> None:
+        """Replace the line that is wiped, cut to the width of the terminal."""
+        if not self.quiet and is_terminal(sys.stderr):
+            text = _one_line(text)[: shutil.get_terminal_size().columns - 1]
+            self._write("\r" + text.ljust(self._width))
             self._width = len(text)
 
     def clear(self) -> None:
         """Wipe the line; spaces do it on a terminal that knows no escape codes, too."""
         if self._width:
-            self.show("")
-            with contextlib.suppress(OSError):
-                sys.stderr.write("\r")
-                sys.stderr.flush()
+            self._write("\r" + " " * self._width + "\r")
             self._width = 0
+
+    def say(self, text: str) -> None:
+        """Print one line, whatever the text holds."""
+        self.clear()
+        self._write(_one_line(text) + "\n")
+
+    def note(self, text: str) -> None:
+        """Print one line unless --quiet."""
+        if not self.quiet:
+            self.say(text)
+
+    def _write(self, text: str) -> None:
+        if sys.stderr is not None:
+            try:
+                sys.stderr.write(text)
+                sys.stderr.flush()
+            except OSError:
+                forget(sys.stderr)
+
+
+def forget(stream: Any) -> None:
+    """Drop what a stream cannot write, or Python complains of it when it exits."""
+    with contextlib.suppress(OSError, AttributeError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def printable(text: str) -> str:
+    """Show control characters but newline and tab as escapes: they could command a terminal.
+
+    >>> printable("red: \\x1b[31m")
+    'red: \\\\x1b[31m'
+    """
+    return _CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(printable(text).splitlines())
 
 
 def is_terminal(stream: object) -> bool:
@@ -51,5 +89,5 @@ def peak_memory() -> str:
 
 
 def speed(tokens: int, seconds: float) -> str:
-    """Return tokens and tokens per second, as text."""
-    return f"{tokens} tok, {tokens / seconds:.1f} tok/s" if seconds > 0 else f"{tokens} tok"
+    """Return ", 41.2 tok/s", say; "" where nothing was timed."""
+    return f", {tokens / seconds:.1f} tok/s" if tokens > 0 and seconds > 0 else ""

@@ -15,8 +15,10 @@ LONGEST = 64 * 2**20  # bytes; far above any model's context
 def add_prompt(parser: argparse.ArgumentParser) -> None:
     """Add the ways to give a prompt."""
     group = parser.add_argument_group("prompt")
-    group.add_argument("text", nargs="?", metavar="PROMPT", help="the text to continue")
-    group.add_argument("--prompt", "-p", metavar="TEXT", help="the same; - reads standard input")
+    group.add_argument(
+        "text", nargs="?", metavar="PROMPT", help="the text to continue; - reads standard input"
+    )
+    group.add_argument("--prompt", "-p", metavar="TEXT", help="the same")
     group.add_argument("--prompt-file", "-f", metavar="PATH", help="the text in a UTF-8 file")
     group.add_argument(
         "--escape", "-e", action="store_true", help=r"read \n, \t, \\ and \uXXXX in the prompt"
@@ -31,7 +33,7 @@ def read_prompt(args: argparse.Namespace) -> str:
     if args.prompt_file is not None:
         path = Path(args.prompt_file)
         text = _decode(read_bytes(path, UsageError, LONGEST), str(path))
-    elif args.prompt == "-" or not given:
+    elif not given or given == ["-"]:
         text = _read_stdin(asked=bool(given))
     else:
         text = str(given[0])
@@ -42,8 +44,11 @@ def _read_stdin(*, asked: bool) -> str:
     if sys.stdin is None:
         raise UsageError("there is no prompt, and standard input is closed")
     if not asked and is_terminal(sys.stdin):
-        raise UsageError("there is no prompt: give one as an argument, or - to type it")
-    content = sys.stdin.buffer.read(LONGEST + 1)
+        raise UsageError("there is no prompt: give one in quotes, or - to type it until Ctrl-D")
+    try:
+        content = sys.stdin.buffer.read(LONGEST + 1)
+    except OSError as error:
+        raise UsageError(f"standard input cannot be read: {error.strerror or error}") from error
     if len(content) > LONGEST:
         raise UsageError(f"standard input is longer than {LONGEST} bytes")
     return _decode(content, "standard input")
