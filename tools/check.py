@@ -1,0 +1,52 @@
+"""Run all checks: python tools/check.py [--all]
+
+Formatting, lint, types, tests with branch coverage: what a commit must pass, in under two minutes.
+--all adds the comparisons with PyTorch and transformers, which must be installed.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTHON = [sys.executable, "-m"]
+TYPED = ["tinyllm", "backends/tinyllm_numpy", "tools"]
+
+
+def steps(everything: bool) -> dict[str, list[str]]:
+    """Return the commands by name, in order."""
+    typed = TYPED + (["backends/tinyllm_cupy"] if find_spec("cupy") else [])
+    marked = [] if everything else ["-m", "not parity"]
+    return {
+        "format": [*PYTHON, "ruff", "format", "--check", "--quiet", "."],
+        "lint": [*PYTHON, "ruff", "check", "--quiet", "."],
+        "types": [*PYTHON, "mypy", *typed],
+        "tests": [*PYTHON, "coverage", "run", "-m", "pytest", "-q", *marked],
+        "coverage": [*PYTHON, "coverage", "report", "--skip-covered", "--skip-empty"],
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--all", action="store_true", help="compare with PyTorch, too")
+    everything = parser.parse_args().all
+    if everything:
+        missing = [name for name in ("torch", "transformers") if not find_spec(name)]
+        if missing:
+            print(f"--all needs {' and '.join(missing)}: pip install '.[parity]'", file=sys.stderr)
+            return 2
+    failed = []
+    for name, command in steps(everything).items():
+        start = time.perf_counter()
+        code = subprocess.run(command, cwd=ROOT, check=False).returncode
+        print(f"{'ok  ' if code == 0 else 'FAIL'} {name} {time.perf_counter() - start:.1f} s")
+        failed += [name] * (code != 0)
+    print(f"failed: {', '.join(failed)}" if failed else "all checks passed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
