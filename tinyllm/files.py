@@ -16,6 +16,8 @@ def read_bytes(path: Path, error: type[TinyllmError], max_bytes: int) -> bytes:
             raise error(f"{path}: {_not_a_file(path)}")
         with path.open("rb") as file:
             content = file.read(max_bytes + 1)
+    except TinyllmError:  # which may be a ValueError too
+        raise
     except (OSError, ValueError) as cause:  # ValueError: a NUL in the name
         raise error(f"{path}: cannot be read: {cause}") from cause
     if len(content) > max_bytes:

@@ -244,3 +244,16 @@ def test_what_is_written_reads_back(config):
     for eos in [(), (2,), (2, 3)]:
         config = dataclasses.replace(config, bos_id=1, eos_ids=eos)
         assert read_config_json(write_config_json(config, "float32"), "config.json") == config
+
+
+@pytest.mark.parametrize("kind", ["linear", "dynamic", "yarn", "llama3"])
+def test_a_factor_that_would_overflow_is_refused(kind):
+    scaling = LLAMA3 | {"rope_type": kind, "factor": 1e300}
+    with pytest.raises(ConfigError, match="factor is 1e"):
+        read({"rope_scaling": scaling})
+
+
+@pytest.mark.parametrize("theta", [1.0, 1e300])
+def test_a_base_that_turns_nothing_or_overflows_is_refused(theta):
+    with pytest.raises(ConfigError, match="rope_theta is"):
+        read({"rope_theta": theta})

@@ -107,7 +107,7 @@ def no_complaints() -> Iterator[None]:
     """Fail where transformers logs a warning."""
     records: list[logging.LogRecord] = []
     handler = logging.Handler(logging.WARNING)
-    handler.emit = records.append  # type: ignore[method-assign]
+    handler.emit = records.append  # type: ignore[assignment]
     logger = logging.getLogger("transformers")
     logger.addHandler(handler)
     try:

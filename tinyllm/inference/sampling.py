@@ -42,7 +42,7 @@ class Sampling:
         _check("repetition_penalty", penalty, 0 < penalty < math.inf, "above 0")
         _check("repeat_last_n", last_n, last_n is None or last_n >= 0, "at least 0")
         for token, bias in self.logit_bias.items():
-            _check(f"logit_bias of token {token}", bias, not math.isnan(bias), "a number")
+            _check(f"logit_bias of token {token}", bias, bias < math.inf, "a number below inf")
 
 
 def choose_token(

@@ -13,6 +13,7 @@ from tinyllm.models.rope import Rope
 from tinyllm.ops.rope_scaling import yarn_scale
 
 KINDS = ("default", "linear", "dynamic", "llama3", "yarn")
+LARGEST = 1e6  # of a factor: far beyond any that was published, and no power of it overflows
 DEFAULT_THETA = 10000.0  # of files older than the key: the first Llama's
 
 
@@ -21,13 +22,13 @@ def read_rope(config: KeyReader, max_seq_len: int) -> Rope:
 
     `max_seq_len`, in tokens, is the original context of the `dynamic` kind.
     """
-    theta = config.number("rope_theta", 1.0, default=None)
+    theta = config.number("rope_theta", 1.001, 1e12, default=None)
     old, new = _branch(config, "rope_scaling"), _branch(config, "rope_parameters")
     keys = new or old
     if keys is None:
         return Rope(theta=DEFAULT_THETA if theta is None else theta)
     _refuse_contradictions(config, theta, old, new)
-    inner = keys.number("rope_theta", 1.0, default=None)
+    inner = keys.number("rope_theta", 1.001, 1e12, default=None)
     theta = next((t for t in (inner, theta) if t is not None), DEFAULT_THETA)
     rope = _read_kind(keys, theta, max_seq_len)
     if keys.number("partial_rotary_factor", 0.0, default=1.0) != 1.0:
@@ -78,7 +79,7 @@ def _refuse_contradictions(
         named = (spoken[0].keys() | spoken[1].keys()) - apart
         if any(spoken[0].get(key) != spoken[1].get(key) for key in named):
             raise ConfigError(f"{config.where}: rope_scaling and rope_parameters differ")
-    inner = [branch.number("rope_theta", 1.0, default=None) for branch in branches]
+    inner = [branch.number("rope_theta", 1.001, 1e12, default=None) for branch in branches]
     bases = sorted({base for base in (theta, *inner) if base is not None})
     if len(bases) > 1:
         raise ConfigError(
@@ -99,7 +100,7 @@ def _read_kind(keys: KeyReader, theta: float, max_seq_len: int) -> Rope:
     kind = _kind(keys)
     if kind == "default":
         return Rope(theta=theta)
-    factor = keys.number("factor", 1.0)
+    factor = keys.number("factor", 1.0, LARGEST)
     if kind == "linear":
         return Rope(theta=theta, kind=kind, factor=factor)
     if kind == "dynamic":
@@ -117,8 +118,8 @@ def _read_kind(keys: KeyReader, theta: float, max_seq_len: int) -> Rope:
             low_freq_factor=low,
             high_freq_factor=high,
         )
-    fast = keys.number("beta_fast", 1e-6, default=32.0)
-    slow = keys.number("beta_slow", 1e-6, default=1.0)
+    fast = keys.number("beta_fast", 1e-6, LARGEST, default=32.0)
+    slow = keys.number("beta_slow", 1e-6, LARGEST, default=1.0)
     if fast < slow:
         raise keys.error("beta_fast", f"expected at least beta_slow, {slow}")
     return Rope(
