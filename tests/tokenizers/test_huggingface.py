@@ -2,6 +2,7 @@
 
 import json
 import random
+from importlib import import_module
 
 import pytest
 from hypothesis import given
@@ -140,7 +141,7 @@ STYLES = {
 
 @pytest.mark.parametrize("style", STYLES)
 def test_ids_are_those_of_the_tokenizers_library(tmp_path, style):
-    library = pytest.importorskip("tokenizers")
+    library = pytest.importorskip("tokenizers.models") and import_module("tokenizers")
     added = [added_token(piece, i) for i, (piece, _, _) in enumerate(HEAD)]
     added += [added_token("[A]", 291, special=False), added_token("[A]b", 292, special=False)]
     added += [added_token("rs", 293, special=False, normalized=True)]
