@@ -43,7 +43,7 @@ def generate(args: argparse.Namespace, messages: Messages) -> int:
         "logit_bias": dict(args.logit_bias),
         "use_cache": not args.no_cache,
     }
-    GenerationOptions(**options).sampling()  # complain of a number before a long load
+    GenerationOptions(**options)  # complain of a number before a long load
     rng_for(args.seed or 0, 0)
     prompt = read_prompt(args)
     messages.status(f"loading {args.model} …")

@@ -1,7 +1,7 @@
 """From prompts to texts: run the model, choose tokens, turn them into characters, know the end."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -39,35 +39,19 @@ class TextStream(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GenerationOptions:
-    """What a caller may ask of a generation; `Sampling` explains the numbers that it shares."""
+class GenerationOptions(Sampling):
+    """What a caller may ask of a generation: how to choose tokens, and when to stop.
+
+    Raises UsageError for a number out of its range.
+    """
 
     max_tokens: int = 256
-    temperature: float = 0.8
-    top_k: int = 0
-    top_p: float = 0.95
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-    repeat_last_n: int | None = None
-    logit_bias: Mapping[int, float] = field(default_factory=dict)
     seed: int | None = None  # None: a new one, which the result names
     stop: Sequence[str] = ()
     ignore_eos: bool = False
     logprobs: int | None = None  # how many of the likeliest tokens to report at each step
     context: int | None = None  # tokens; None: as many as the model's config allows
     use_cache: bool = True
-
-    def sampling(self) -> Sampling:
-        """Return the part that chooses tokens. Raises UsageError for a number out of range."""
-        return Sampling(
-            temperature=self.temperature,
-            top_k=self.top_k,
-            top_p=self.top_p,
-            min_p=self.min_p,
-            repetition_penalty=self.repetition_penalty,
-            repeat_last_n=self.repeat_last_n,
-            logit_bias=self.logit_bias,
-        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,7 +155,7 @@ class Run:
     ) -> None:
         """Ids from `vocab_size` on stand for no token, and are never drawn."""
         self.rows, self.seed = rows, seed
-        self._scorer, self._options, self._sampling = scorer, options, options.sampling()
+        self._scorer, self._options = scorer, options
         self._eos_ids, self._vocab_size = eos_ids, vocab_size
         self._start = self._first = self._last = time.perf_counter()
 
@@ -216,7 +200,7 @@ class Run:
 
     def _grow(self, row: Row, logits: Any) -> str:
         """Draw one token, and end the text where it ends."""
-        token = choose_token(logits, row.prompt + row.tokens, self._sampling, row.rng)
+        token = choose_token(logits, row.prompt + row.tokens, self._options, row.rng)
         if self._options.logprobs is not None:
             row.logprobs.append(token_logprobs(logits, token, self._options.logprobs))
         row.tokens.append(token)
