@@ -196,7 +196,7 @@ BAD = {
     "an unknown model": (model(type="WordPiece"), "type 'WordPiece' is not supported"),
     "a Unigram model": (model(type="Unigram"), "type 'Unigram' is not supported"),
     "a model of no type": (model(type=None), "type 'None' is not supported"),
-    "byte-level BPE": (model(byte_fallback=False), "BPE without byte_fallback is not supported"),
+    "byte-level BPE": (model(byte_fallback=False), "a model of type .BPE. is not supported"),
     "dropout": (model(dropout=0.1), "'dropout' = 0.1 is not supported"),
     "ignored merges": (model(ignore_merges=True), "'ignore_merges' = True is not supported"),
     "a subword prefix": (model(continuing_subword_prefix="##"), "= ## is not supported"),

@@ -1,8 +1,10 @@
 """Find a tokenizer's files, and choose the reader by what they are."""
 
 import re
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 from tinyllm.errors import TokenizerError
 from tinyllm.files import read_bytes
@@ -17,8 +19,11 @@ from tinyllm.tokenizers.tokenizer import Tokenizer
 
 _NAMES = ("tokenizer.json", "tokenizer.model")  # the first that is there
 _CONFIG = "tokenizer_config.json"
-_RANK_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2} [0-9]+\r?\n")
 _MAX_BYTES = 64 * MEBIBYTE
+_RANK_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2} [0-9]+\r?\n")
+
+# A reader takes a file's path and content, what tokenizer_config.json says, and the files to keep.
+Reader: TypeAlias = Callable[[Path, bytes, Settings, dict[str, bytes]], Tokenizer]
 
 
 def load_tokenizer(path: Path | str) -> Tokenizer:
@@ -31,22 +36,13 @@ def load_tokenizer(path: Path | str) -> Tokenizer:
     path = Path(path)
     folder, file = (path, _find(path)) if path.is_dir() else (path.parent, path)
     content = read_bytes(file, TokenizerError, _MAX_BYTES)
+    name, read = _recognise(file, content)
     beside = _read_beside(folder, _CONFIG)
     settings = read_settings(folder / _CONFIG) if beside else Settings()
-    if content.lstrip().startswith(b"{"):
-        if path.is_dir():  # the same vocabulary with its scores, where it lies there
-            beside |= _read_beside(folder, "tokenizer.model", "tokenizer.bin")
-        return read_tokenizer_json(file, settings, {"tokenizer.json": content} | beside)
-    name, vocabulary = _read_vocabulary(file, content)
-    return sentencepiece_tokenizer(
-        file, vocabulary, settings, {name: content} | beside, partial(export_files, vocabulary)
-    )
-
-
-def _read_beside(folder: Path, *names: str) -> dict[str, bytes]:
-    """Read those of the files that are there."""
-    there = [name for name in names if (folder / name).exists()]
-    return {name: read_bytes(folder / name, TokenizerError, _MAX_BYTES) for name in there}
+    if path.is_dir() and name == "tokenizer.json":
+        # the same vocabulary with its scores, where it lies there
+        beside |= _read_beside(folder, "tokenizer.model", "tokenizer.bin")
+    return read(file, content, settings, {name: content} | beside)
 
 
 def has_tokenizer(folder: Path | str) -> bool:
@@ -71,17 +67,45 @@ def _find(folder: Path) -> Path:
     )
 
 
-def _read_vocabulary(path: Path, content: bytes) -> tuple[str, SentencePieceVocabulary]:
-    """Tell the formats of a vocabulary with scores apart; return the file's usual name too."""
+def _read_beside(folder: Path, *names: str) -> dict[str, bytes]:
+    """Read those of the files that are there."""
+    there = [name for name in names if (folder / name).exists()]
+    return {name: read_bytes(folder / name, TokenizerError, _MAX_BYTES) for name in there}
+
+
+def _recognise(path: Path, content: bytes) -> tuple[str, Reader]:
+    """Tell the kinds of files apart by how they begin: the file's usual name, and its reader."""
+    if content.lstrip().startswith(b"{"):
+        return "tokenizer.json", _tokenizer_json
     if content[12:17] == b"<unk>":  # the first piece, behind three numbers
-        return "tokenizer.bin", read_llama2c(path, content)
+        return "tokenizer.bin", partial(_with_scores, read_llama2c)
     if _RANK_LINE.match(content):
         raise TokenizerError(
             f"{path}: is a list of ranks as tiktoken has them (Llama-3), which is not supported"
         )
-    if not content.startswith(b"\n"):  # field 1, a piece, is the first of every model
-        raise TokenizerError(
-            f"{path}: is no tokenizer that tinyllm reads: tokenizer.json, a SentencePiece"
-            f" tokenizer.model or llama2.c's tokenizer.bin; it begins with {content[:16]!r}"
-        )
-    return "tokenizer.model", read_sentencepiece(path, content)
+    if content.startswith(b"\n"):  # field 1, a piece, is the first of every model
+        return "tokenizer.model", partial(_with_scores, read_sentencepiece)
+    raise TokenizerError(
+        f"{path}: is no tokenizer that tinyllm reads: tokenizer.json, a SentencePiece"
+        f" tokenizer.model or llama2.c's tokenizer.bin; it begins with {content[:16]!r}"
+    )
+
+
+def _tokenizer_json(
+    path: Path, content: bytes, settings: Settings, sources: dict[str, bytes]
+) -> Tokenizer:
+    return read_tokenizer_json(path, settings, sources)
+
+
+def _with_scores(
+    read: Callable[[Path, bytes], SentencePieceVocabulary],
+    path: Path,
+    content: bytes,
+    settings: Settings,
+    sources: dict[str, bytes],
+) -> Tokenizer:
+    """Build the tokenizer of a vocabulary with scores."""
+    vocabulary = read(path, content)
+    return sentencepiece_tokenizer(
+        path, vocabulary, settings, sources, partial(export_files, vocabulary)
+    )
