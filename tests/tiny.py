@@ -16,12 +16,14 @@ ROPES = {
 }
 
 
-def tiny_config(**changes):
+def tiny_config(window=None, **changes):
+    """Make a config; `window` is that of every layer."""
+    n_layers = changes.setdefault("n_layers", 2)
     return DecoderConfig(
         **{
-            "family": "llama", "vocab_size": 11, "d_model": 6, "d_ff": 7, "n_layers": 2,
+            "family": "llama", "vocab_size": 11, "d_model": 6, "d_ff": 7,
             "n_heads": 4, "n_kv_heads": 2, "head_dim": 4, "max_seq_len": 1000, "norm_eps": 1e-5,
-            "rope": ROPES["default"],
+            "rope": ROPES["default"], "windows": (window,) * n_layers,
             **changes,
         }
     )  # fmt: skip
@@ -44,13 +46,14 @@ def tree_of(xp, params):
 
 
 configs = st.builds(
-    lambda heads, head_dim, window, bias, tied, rope: tiny_config(
-        n_heads=heads[0], n_kv_heads=heads[1], head_dim=head_dim, window=window, qkv_bias=bias,
-        o_bias=bias, mlp_bias=bias, tie_embeddings=tied, rope=ROPES[rope],
+    lambda heads, head_dim, windows, bias, qk_norm, tied, rope: tiny_config(
+        n_heads=heads[0], n_kv_heads=heads[1], head_dim=head_dim, windows=windows, qkv_bias=bias,
+        o_bias=bias, mlp_bias=bias, qk_norm=qk_norm, tie_embeddings=tied, rope=ROPES[rope],
     ),
     st.sampled_from([(1, 1), (4, 1), (4, 2), (3, 3)]),
     st.sampled_from([2, 4, 6]),
-    st.sampled_from([None, 1, 2, 5]),
+    st.sampled_from([(None, None), (1, 1), (2, 2), (5, 5), (None, 2), (3, None)]),
+    st.booleans(),
     st.booleans(),
     st.booleans(),
     st.sampled_from(list(ROPES)),

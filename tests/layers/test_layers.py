@@ -48,9 +48,11 @@ def swiglu_shapes(D, F, biased):
     )
 
 
-def attention_shapes(D, H, K, d, biased):
+def attention_shapes(D, H, K, d, biased, normed=False):
+    norms = {"q_norm.weight": (d,), "k_norm.weight": (d,)} if normed else {}
     return (
-        linear("q_proj", H * d, D, biased)
+        norms
+        | linear("q_proj", H * d, D, biased)
         | linear("k_proj", K * d, D, biased)
         | linear("v_proj", K * d, D, biased)
         | linear("o_proj", D, H * d, biased)
@@ -71,15 +73,16 @@ def surroundings(xp, T, r, rng, H, K, window):
     return {
         "n_heads": H,
         "n_kv_heads": K,
+        "norm_eps": 0.1,  # smooth near 0
         "rope": tuple(xp.asarray(rng.standard_normal((T, r))) for _ in range(2)),
         "mask": attention_mask(xp, positions, positions, window=window),
     }
 
 
-@given(sizes, sizes, heads, st.integers(1, 2), st.booleans(), rngs)
-def test_self_attention(xp, T, D, heads, r, biased, rng):
+@given(sizes, sizes, heads, st.integers(1, 2), st.booleans(), st.booleans(), rngs)
+def test_self_attention(xp, T, D, heads, r, biased, normed, rng):
     (H, K), x = heads, rng.standard_normal((2, T, D))
-    shapes = attention_shapes(D, H, K, 2 * r, biased)
+    shapes = attention_shapes(D, H, K, 2 * r, biased, normed)
     around = surroundings(xp, T, r, rng, H, K, window=None)
     check_layer(xp, self_attention_forward, self_attention_backward, x, shapes, rng, **around)
 
@@ -93,7 +96,7 @@ def test_pre_norm_block(xp, T, D, F, heads, biased, rng):
         **{f"self_attn.{k}": v for k, v in attention_shapes(D, H, K, 4, biased).items()},
         **{f"mlp.{k}": v for k, v in swiglu_shapes(D, F, biased).items()},
     }
-    around = surroundings(xp, T, 2, rng, H, K, window=2) | {"norm_eps": 0.1}  # smooth near 0
+    around = surroundings(xp, T, 2, rng, H, K, window=2)
     check_layer(xp, pre_norm_block_forward, pre_norm_block_backward, x, shapes, rng, **around)
 
 
@@ -117,7 +120,7 @@ def test_a_block_with_silent_sublayers_is_the_identity(xp):
     params |= {"input_layernorm.weight": np.ones(4), "post_attention_layernorm.weight": np.ones(4)}
     p = nest({k: xp.asarray(v) for k, v in params.items()})
     x, around = rng.standard_normal((1, 3, 4)), surroundings(xp, 3, 1, rng, 2, 1, None)
-    y, saved = pre_norm_block_forward(xp, xp.asarray(x), p, norm_eps=1e-5, **around)
+    y, saved = pre_norm_block_forward(xp, xp.asarray(x), p, **around)
     assert np.array_equal(xp.to_numpy(y), x)
     dx, _ = pre_norm_block_backward(xp, xp.asarray(x), saved)
     assert np.array_equal(xp.to_numpy(dx), x)
@@ -141,7 +144,9 @@ def test_attention_with_all_positions_equal_ignores_the_order_of_tokens(xp, T):
     x, order = rng.standard_normal((1, T, 5)), rng.permutation(T)
 
     def attend(x):
-        y, _ = self_attention_forward(xp, xp.asarray(x), p, n_heads=2, n_kv_heads=1, rope=rope)
+        y, _ = self_attention_forward(
+            xp, xp.asarray(x), p, n_heads=2, n_kv_heads=1, norm_eps=1e-5, rope=rope
+        )
         return xp.to_numpy(y)
 
     np.testing.assert_allclose(attend(x[:, order]), attend(x)[:, order], atol=1e-12)

@@ -49,7 +49,7 @@ def test_a_llama():
     assert (config.bos_id, config.eos_ids) == (1, (2,))
     assert config.rope == Rope(theta=10000.0)
     assert not any([config.qkv_bias, config.o_bias, config.mlp_bias, config.tie_embeddings])
-    assert config.window is None
+    assert config.windows == (None, None)
 
 
 def test_older_files_leave_out_what_was_not_yet_a_choice():
@@ -75,7 +75,7 @@ def test_biases_and_tying():
     ("says", "window"), [({"sliding_window": 7}, 7), ({"sliding_window": None}, None), ({}, 4096)]
 )
 def test_the_window_of_a_mistral(says, window):
-    assert read(says, MISTRAL).window == window
+    assert read(says, MISTRAL).windows == (window, window)
 
 
 @pytest.mark.parametrize(("eos", "ids"), [(2, (2,)), ([2, 5, 2], (2, 5)), (None, ()), (..., ())])
@@ -228,17 +228,30 @@ def test_keys_that_turn_nothing_on_are_no_matter():
 
 
 def test_layer_types_that_repeat_the_window_are_fine():
-    assert read({"layer_types": ["full_attention"] * 2}).window is None
+    assert read({"layer_types": ["full_attention"] * 2}).windows == (None, None)
     says = {"sliding_window": 9, "layer_types": ["sliding_attention"] * 2}
-    assert read(says, MISTRAL).window == 9
+    assert read(says, MISTRAL).windows == (9, 9)
+
+
+def of_a_family(config):
+    """Take back what no family has together with the rest."""
+    mixed = len(set(config.windows)) > 1
+    if config.qk_norm:
+        return dataclasses.replace(config, family="qwen3", mlp_bias=False)
+    if mixed:
+        return dataclasses.replace(
+            config, family="qwen2", qkv_bias=True, o_bias=False, mlp_bias=False
+        )
+    if config.windows[0] is not None:
+        return dataclasses.replace(
+            config, family="mistral", qkv_bias=False, o_bias=False, mlp_bias=False
+        )
+    return config
 
 
 @given(configs)
 def test_what_is_written_reads_back(config):
-    if config.window is not None:
-        config = dataclasses.replace(
-            config, family="mistral", qkv_bias=False, o_bias=False, mlp_bias=False
-        )
+    config = of_a_family(config)
     if config.rope.kind == "dynamic":
         config = dataclasses.replace(config, max_seq_len=config.rope.original_context)
     for eos in [(), (2,), (2, 3)]:

@@ -42,6 +42,9 @@ def _config(model_type: str, *parts: dict[str, Any], **keys: Any) -> dict[str, A
 
 
 _llama, _mistral = partial(_config, "llama"), partial(_config, "mistral")
+_qwen2, _qwen3 = partial(_config, "qwen2"), partial(_config, "qwen3")
+_WINDOWS = {"use_sliding_window": True, "sliding_window": 5}
+_MIXED = ["sliding_attention", "full_attention", "sliding_attention"]
 _YARN = {"factor": 2.0, "original_max_position_embeddings": 32}
 
 CONFIGS = {
@@ -73,9 +76,16 @@ CONFIGS = {
     ),
     "mistral_window": _mistral(_heads(6, 2), sliding_window=5),
     "mistral_full": _mistral(_heads(4, 2, 10), sliding_window=None),
+    "qwen2": _qwen2(_heads(6, 2), _rope("default", 1000000.0), tie_word_embeddings=True),
+    "qwen2_windows": _qwen2(_heads(3, 1), **_WINDOWS, max_window_layers=1, num_hidden_layers=3),
+    "qwen2_mixed": _qwen2(_heads(3, 1), **_WINDOWS, layer_types=_MIXED, num_hidden_layers=3),
+    "qwen3": _qwen3(_heads(4, 2, 10), _rope("default", 1000000.0)),
+    "qwen3_biased": _qwen3(_heads(4, 1, 8), attention_bias=True, tie_word_embeddings=True),
+    "qwen3_window": _qwen3(_heads(6, 3, 8), **_WINDOWS, max_window_layers=0),
+    "qwen3_yarn": _qwen3(_ROPE_SIZES, _rope("yarn", **_YARN)),
 }
 GOLDEN = ("mha", "gqa", "tied", "biased", "dynamic_beyond", "llama3", "yarn_betas", "yarn_mscale",
-          "yarn_untruncated", "mistral_window", "mistral_full")  # fmt: skip
+          "yarn_untruncated", "mistral_window", "mistral_full", "qwen2_mixed", "qwen3")  # fmt: skip
 
 
 def random_parameter(
@@ -95,7 +105,8 @@ def random_tokens(batch: int = BATCH, length: int = LENGTH, seed: int = 0) -> np
 def as_transformers_4(config: dict[str, Any], kind_key: str) -> dict[str, Any]:
     """Spell a config as transformers 4 and older did, with RoPE's kind under `kind_key`.
 
-    Such files name head_dim only where it cannot be derived, and the weights' dtype torch_dtype.
+    Such files name head_dim only where it cannot be derived, but Qwen3's always do. The weights'
+    dtype is torch_dtype in them.
     """
     old = copy.deepcopy(config)
     rope = old.pop("rope_parameters")
@@ -104,6 +115,7 @@ def as_transformers_4(config: dict[str, Any], kind_key: str) -> dict[str, Any]:
     old["rope_scaling"] = None if kind == "default" else {kind_key: kind, **rope}
     if "dtype" in old:
         old["torch_dtype"] = old.pop("dtype")
-    if old["head_dim"] * old["num_attention_heads"] == old["hidden_size"]:
+    derived = old["hidden_size"] // old["num_attention_heads"]
+    if old.get("head_dim") == derived and old["model_type"] != "qwen3":
         del old["head_dim"]
     return old

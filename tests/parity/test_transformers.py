@@ -31,7 +31,16 @@ from parity.oracle import (  # noqa: E402
 
 pytestmark = pytest.mark.parity
 GROWING = [name for name in CONFIGS if "dynamic" not in name]  # those that a cache can serve
-PADDED = ("gqa", "tied", "llama3", "yarn_betas", "mistral_window", "mistral_full")
+PADDED = (
+    "gqa",
+    "tied",
+    "llama3",
+    "yarn_betas",
+    "mistral_window",
+    "mistral_full",
+    "qwen2_mixed",
+    "qwen3",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,7 +130,7 @@ def test_a_window_missing_or_null_is_what_transformers_takes_it_to_be(spelled):
     config = dict(CONFIGS["mistral_full"])
     del config["sliding_window"]
     expected = transformers.AutoConfig.for_model(**config, **spelled).sliding_window
-    assert read_config_json(config | spelled, "config.json").window == expected
+    assert read_config_json(config | spelled, "config.json").windows == (expected,) * 2
 
 
 @pytest.mark.parametrize("shards", [1, 4])
@@ -181,7 +190,7 @@ def test_greedy_tokens_are_those_of_transformers(name, penalty, tmp_path):
     oracle, prompt = random_model(name, std=0.5), random_tokens(1, 7)[0]
     oracle.save_pretrained(tmp_path)
     expected = greedy64(oracle, prompt, 40, repetition_penalty=penalty)
-    assert penalty == 1.0 or len(set(expected)) > 10
+    assert penalty == 1.0 or len(set(expected)) > 8
     model = tinyllm.load(tmp_path, dtype="float64")
     options = {"temperature": 0.0, "max_tokens": 40, "repetition_penalty": penalty}
     assert model.generate(prompt, **options).tokens == expected

@@ -142,8 +142,7 @@ def make_cache(
     dtype: Any,
     padding: Any = None,
 ) -> KVCache:
-    """Make the smallest cache for `capacity` tokens: a rolling one where a window is shorter."""
-    rolling = config.window is not None and config.window < capacity
-    kind = RollingKVCache if rolling else KVCache
-    room = config.window if rolling and config.window else capacity
+    """Make a cache for `capacity` tokens: a rolling one where every layer has a shorter window."""
+    widest = max(capacity if window is None else window for window in config.windows)
+    kind, room = (RollingKVCache, widest) if widest < capacity else (KVCache, capacity)
     return kind(xp, config, batch=batch, capacity=room, dtype=dtype, padding=padding)

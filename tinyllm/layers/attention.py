@@ -5,6 +5,7 @@ from typing import Any, Protocol
 from tinyllm.backend import Array, Backend, Saved
 from tinyllm.layers.projection import projection_backward, projection_forward
 from tinyllm.ops.attention import attention_backward, attention_forward
+from tinyllm.ops.norms import rmsnorm_backward, rmsnorm_forward
 from tinyllm.ops.rope import rope_half_backward, rope_half_forward
 
 
@@ -23,6 +24,7 @@ def self_attention_forward(
     *,
     n_heads: int,
     n_kv_heads: int,
+    norm_eps: float,
     rope: tuple[Array, Array],
     mask: Array | None = None,
     kv: LayerCache | None = None,
@@ -33,14 +35,20 @@ def self_attention_forward(
 
     `rope` holds the cosines and sines of the tokens' positions, `mask` (T, S) or (B, 1, T, S) what
     each may see. With `kv`, the keys and values of earlier calls come before those of this one.
-    Uses q_proj (H d, D), k_proj and v_proj (K d, D) and o_proj (D, H d).
+    Uses q_proj (H d, D), k_proj and v_proj (K d, D) and o_proj (D, H d); and where the checkpoint
+    has them, q_norm and k_norm (d,), which give the features of each head a root mean square of 1
+    before they are rotated (Qwen3, arXiv:2505.09388, section 2; Dehghani et al. 2023,
+    arXiv:2302.05442, section 2).
     """
     s: dict[str, Saved] = {}
     q, s["q_proj"] = projection_forward(xp, x, p["q_proj"])
     k, s["k_proj"] = projection_forward(xp, x, p["k_proj"])
     v, s["v_proj"] = projection_forward(xp, x, p["v_proj"])
-    q, s["rope_q"] = rope_half_forward(xp, split_heads(xp, q, n_heads), *rope)
-    k, s["rope_k"] = rope_half_forward(xp, split_heads(xp, k, n_kv_heads), *rope)
+    q, k = split_heads(xp, q, n_heads), split_heads(xp, k, n_kv_heads)
+    q, s["q_norm"] = head_norm_forward(xp, q, p.get("q_norm"), eps=norm_eps)
+    k, s["k_norm"] = head_norm_forward(xp, k, p.get("k_norm"), eps=norm_eps)
+    q, s["rope_q"] = rope_half_forward(xp, q, *rope)
+    k, s["rope_k"] = rope_half_forward(xp, k, *rope)
     v = split_heads(xp, v, n_kv_heads)
     if kv is not None:
         k, v = kv.append(k, v)
@@ -52,15 +60,37 @@ def self_attention_forward(
 def self_attention_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[Array, dict[str, Any]]:
     """dx is the sum over the three projections; made for a forward pass without a cache."""
     n_heads = saved["attention"][0].shape[1]
-    grads = {}
+    grads: dict[str, Any] = {}
     do, grads["o_proj"] = projection_backward(xp, dy, saved["o_proj"])
     dq, dk, dv, _ = attention_backward(xp, split_heads(xp, do, n_heads), saved["attention"])
-    dk = merge_heads(xp, rope_half_backward(xp, dk, saved["rope_k"])[0])
-    dq = merge_heads(xp, rope_half_backward(xp, dq, saved["rope_q"])[0])
+    dk = rope_half_backward(xp, dk, saved["rope_k"])[0]
+    dq = rope_half_backward(xp, dq, saved["rope_q"])[0]
+    dk, grads["k_norm"] = head_norm_backward(xp, dk, saved["k_norm"])
+    dq, grads["q_norm"] = head_norm_backward(xp, dq, saved["q_norm"])
     dx_v, grads["v_proj"] = projection_backward(xp, merge_heads(xp, dv), saved["v_proj"])
-    dx_k, grads["k_proj"] = projection_backward(xp, dk, saved["k_proj"])
-    dx_q, grads["q_proj"] = projection_backward(xp, dq, saved["q_proj"])
+    dx_k, grads["k_proj"] = projection_backward(xp, merge_heads(xp, dk), saved["k_proj"])
+    dx_q, grads["q_proj"] = projection_backward(xp, merge_heads(xp, dq), saved["q_proj"])
     return dx_q + dx_k + dx_v, grads
+
+
+def head_norm_forward(
+    xp: Backend, x: Array, p: dict[str, Any] | None, *, eps: float
+) -> tuple[Array, Saved]:
+    """Normalise the features of each head by RMSNorm, if the checkpoint has a weight for that.
+
+    x (B, H, T, d) -> y (B, H, T, d)
+
+    Uses weight (d,), one for all heads. Without `p`, y is x.
+    """
+    return (x, None) if p is None else rmsnorm_forward(xp, x, **p, eps=eps)
+
+
+def head_norm_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[Array, dict[str, Any]]:
+    """dx and dweight are those of RMSNorm; without a weight, dx = dy."""
+    if saved is None:
+        return dy, {}
+    dx, dweight = rmsnorm_backward(xp, dy, saved)
+    return dx, {"weight": dweight}
 
 
 def split_heads(xp: Backend, x: Array, n_heads: int) -> Array:

@@ -32,7 +32,7 @@ def pre_norm_block_forward(
     normed, s["input_layernorm"] = rmsnorm_forward(xp, x, **p["input_layernorm"], eps=norm_eps)
     read, s["self_attn"] = self_attention_forward(
         xp, normed, p["self_attn"],
-        n_heads=n_heads, n_kv_heads=n_kv_heads, rope=rope, mask=mask, kv=kv,
+        n_heads=n_heads, n_kv_heads=n_kv_heads, norm_eps=norm_eps, rope=rope, mask=mask, kv=kv,
     )  # fmt: skip
     h = x + read
     normed, s["post_attention_layernorm"] = rmsnorm_forward(

@@ -20,10 +20,11 @@ class DecoderConfig:
     max_seq_len: int  # tokens
     norm_eps: float
     rope: Rope
-    window: int | None = None  # how many keys a query sees, itself included
+    windows: tuple[int | None, ...]  # of each layer: how many keys a query sees, itself included
     qkv_bias: bool = False
     o_bias: bool = False
     mlp_bias: bool = False
+    qk_norm: bool = False
     tie_embeddings: bool = False
     bos_id: int | None = None
     eos_ids: tuple[int, ...] = ()
@@ -47,6 +48,9 @@ def param_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
         linear(f"{layer}.self_attn.k_proj", keys, D, config.qkv_bias)
         linear(f"{layer}.self_attn.v_proj", keys, D, config.qkv_bias)
         linear(f"{layer}.self_attn.o_proj", D, queries, config.o_bias)
+        if config.qk_norm:
+            shapes[f"{layer}.self_attn.q_norm.weight"] = (config.head_dim,)
+            shapes[f"{layer}.self_attn.k_norm.weight"] = (config.head_dim,)
         shapes[f"{layer}.post_attention_layernorm.weight"] = (D,)
         linear(f"{layer}.mlp.gate_proj", F, D, config.mlp_bias)
         linear(f"{layer}.mlp.up_proj", F, D, config.mlp_bias)

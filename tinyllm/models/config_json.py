@@ -4,11 +4,10 @@ from typing import Any
 
 from tinyllm.errors import ConfigError
 from tinyllm.models.config import DecoderConfig
-from tinyllm.models.families import FAMILIES
+from tinyllm.models.families import FAMILIES, MOST_LAYERS, layer_types
 from tinyllm.models.key_reader import KeyReader
 from tinyllm.models.rope_json import read_rope, write_rope
 
-MOST_LAYERS = 5000  # more would be a damaged file: a plan of shapes is made before any data is read
 LARGEST = 2**24  # of any axis of a weight
 
 # Keys that do not change what a trained model computes.
@@ -59,7 +58,7 @@ def read_config_json(values: dict[str, Any], where: str) -> DecoderConfig:
         tie_embeddings=keys.boolean("tie_word_embeddings", False),
         bos_id=keys.integer("bos_token_id", 0, vocab_size - 1, default=None),
         eos_ids=read_eos(keys, vocab_size),
-        **_read_heads(keys),
+        **_read_heads(keys, family.head_dim),
         **family.read(keys),
     )
     if keys.number("partial_rotary_factor", 0.0, default=1.0) != 1.0:
@@ -104,14 +103,14 @@ def read_eos(keys: KeyReader, vocab_size: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys(ids))
 
 
-def _read_heads(keys: KeyReader) -> dict[str, Any]:
-    """Read the sizes of attention; head_dim is derived only where the file does not give it."""
+def _read_heads(keys: KeyReader, head_dim: int | None) -> dict[str, Any]:
+    """Read the sizes of attention; `head_dim` or an equal share, where the file gives none."""
     d_model = keys.integer("hidden_size", 1, LARGEST)
     n_heads = keys.integer("num_attention_heads", 1, LARGEST)
     n_kv_heads = keys.integer("num_key_value_heads", 1, LARGEST, default=n_heads)
     if n_heads % n_kv_heads:
         raise keys.error("num_key_value_heads", f"expected a divisor of {n_heads} heads")
-    head_dim = keys.integer("head_dim", 1, LARGEST, default=None)
+    head_dim = keys.integer("head_dim", 1, LARGEST, default=head_dim)
     if head_dim is None:
         if d_model % n_heads:
             raise keys.error(
@@ -141,7 +140,7 @@ def _refuse_what_is_not_weights(keys: KeyReader) -> None:
 
 
 def _check_layer_types(keys: KeyReader, config: DecoderConfig) -> None:
-    """Some files list what the window already says."""
-    expected = "full_attention" if config.window is None else "sliding_attention"
-    if keys.get("layer_types") not in (None, [expected] * config.n_layers):
-        raise keys.error("layer_types", f"expected {expected} in every layer")
+    """Some files list what the windows already say."""
+    expected = layer_types(config.windows)
+    if keys.get("layer_types") not in (None, expected):
+        raise keys.error("layer_types", f"expected {expected[0]} in every layer")

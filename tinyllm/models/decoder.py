@@ -94,12 +94,15 @@ def hidden_forward(
         "n_kv_heads": config.n_kv_heads,
         "norm_eps": config.norm_eps,
         "rope": _rope(xp, queries, config, x.dtype, cached=kv is not None),
-        "mask": _mask(xp, queries, keys, config),
     }
+    masks = {window: _mask(xp, queries, keys, window) for window in set(config.windows)}
     s_layers = []
     for i in range(config.n_layers):
         layer_kv = None if kv is None else kv.layer(i)
-        x, s = pre_norm_block_forward(xp, x, model["layers"][str(i)], **context, kv=layer_kv)
+        mask = masks[config.windows[i]]
+        x, s = pre_norm_block_forward(
+            xp, x, model["layers"][str(i)], **context, mask=mask, kv=layer_kv
+        )
         if kv is None:  # what a backward pass needs, and a cached one never has
             s_layers.append(s)
     if kv is not None:
@@ -144,9 +147,9 @@ def _rope(
     return rope_tables(xp, xp.asarray(positions), frequencies, dtype=dtype, scale=rope.scale)
 
 
-def _mask(xp: Backend, queries: Any, keys: Any, config: DecoderConfig) -> Array | None:
+def _mask(xp: Backend, queries: Any, keys: Any, window: int | None) -> Array | None:
     """Who may attend to whom: (T, S), or (B, 1, T, S) where rows are padded; None if all to all."""
     if queries.ndim == 2:
         queries, keys = queries[:, None, :], keys[:, None, :]
-    visible = attention_mask(_HOST, queries, keys, window=config.window)
+    visible = attention_mask(_HOST, queries, keys, window=window)
     return None if visible.all() else xp.asarray(visible)

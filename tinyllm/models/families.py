@@ -11,12 +11,17 @@ from typing import Any
 from tinyllm.models.config import DecoderConfig
 from tinyllm.models.key_reader import KeyReader
 
+MOST_LAYERS = 5000  # more would be a damaged file: a plan of shapes is made before any data is read
+DEFAULT_WINDOW = 4096  # tokens, of the families that have one, where the file does not say
+FULL, SLIDING = "full_attention", "sliding_attention"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Family:
     """One row: `read` returns fields of DecoderConfig, `write` the keys that say the same."""
 
     architecture: str
+    head_dim: int | None = None  # where the file gives none; None: each head's share of d_model
     read: Callable[[KeyReader], dict[str, Any]]
     write: Callable[[DecoderConfig], dict[str, Any]]
 
@@ -24,7 +29,12 @@ class Family:
 def _read_llama(keys: KeyReader) -> dict[str, Any]:
     """Llama 1 to 3.x (Touvron et al. 2023; Dubey et al. 2024), and what is shaped like it."""
     biased = keys.boolean("attention_bias", False)
-    return {"qkv_bias": biased, "o_bias": biased, "mlp_bias": keys.boolean("mlp_bias", False)}
+    return {
+        "qkv_bias": biased,
+        "o_bias": biased,
+        "mlp_bias": keys.boolean("mlp_bias", False),
+        "windows": (None,) * _n_layers(keys),
+    }
 
 
 def _write_llama(config: DecoderConfig) -> dict[str, Any]:
@@ -34,14 +44,79 @@ def _write_llama(config: DecoderConfig) -> dict[str, Any]:
 def _read_mistral(keys: KeyReader) -> dict[str, Any]:
     """Mistral (Jiang et al. 2023, arXiv:2310.06825): a window of 4096 unless the file says null."""
     window = keys.integer("sliding_window", 1, 2**31, default=None)
-    return {"window": window if "sliding_window" in keys.values else 4096}
+    window = window if "sliding_window" in keys.values else DEFAULT_WINDOW
+    return {"windows": (window,) * _n_layers(keys)}
 
 
 def _write_mistral(config: DecoderConfig) -> dict[str, Any]:
-    return {"sliding_window": config.window}
+    return {"sliding_window": config.windows[0]}
+
+
+def _read_qwen2(keys: KeyReader) -> dict[str, Any]:
+    """Qwen2 and 2.5 (Yang et al. 2024, arXiv:2407.10671): biases on queries, keys and values."""
+    return {"qkv_bias": True, "windows": _read_qwen_windows(keys)}
+
+
+def _read_qwen3(keys: KeyReader) -> dict[str, Any]:
+    """Qwen3 (Yang et al. 2025, arXiv:2505.09388): norms on queries and keys instead of biases."""
+    biased = keys.boolean("attention_bias", False)
+    windows = _read_qwen_windows(keys)
+    return {"qkv_bias": biased, "o_bias": biased, "qk_norm": True, "windows": windows}
+
+
+def _write_qwen3(config: DecoderConfig) -> dict[str, Any]:
+    return {"attention_bias": config.o_bias, **_write_qwen_windows(config)}
+
+
+def _read_qwen_windows(keys: KeyReader) -> tuple[int | None, ...]:
+    """Layers have the window that `layer_types` gives them, else all from `max_window_layers` on.
+
+    `sliding_window` is its width, which counts for nothing unless `use_sliding_window` is true.
+    """
+    n_layers = _n_layers(keys)
+    width = keys.integer("sliding_window", 1, 2**31, default=None)
+    if "sliding_window" not in keys.values:
+        width = DEFAULT_WINDOW
+    first = keys.integer("max_window_layers", 0, 2**31, default=28)
+    if not keys.boolean("use_sliding_window", False):
+        width = None
+    kinds = keys.get("layer_types")
+    if kinds is None:
+        return tuple(width if i >= first else None for i in range(n_layers))
+    known = {FULL: None} if width is None else {FULL: None, SLIDING: width}
+    if not isinstance(kinds, list) or len(kinds) != n_layers or any(k not in known for k in kinds):
+        raise keys.error("layer_types", f"expected {' or '.join(known)} for {n_layers} layers")
+    return tuple(known[kind] for kind in kinds)
+
+
+def _write_qwen_windows(config: DecoderConfig) -> dict[str, Any]:
+    """Programs older than `layer_types` read `max_window_layers` instead."""
+    windows = config.windows
+    width = next((window for window in windows if window is not None), None)
+    if width is None:
+        return {"use_sliding_window": False, "sliding_window": None}
+    return {
+        "use_sliding_window": True,
+        "sliding_window": width,
+        "max_window_layers": windows.index(width),
+        "layer_types": layer_types(windows),
+    }
+
+
+def layer_types(windows: tuple[int | None, ...]) -> list[str]:
+    """Return what files call layers without and with a window."""
+    return [FULL if window is None else SLIDING for window in windows]
+
+
+def _n_layers(keys: KeyReader) -> int:
+    return keys.integer("num_hidden_layers", 1, MOST_LAYERS)
 
 
 FAMILIES = {
     "llama": Family(architecture="LlamaForCausalLM", read=_read_llama, write=_write_llama),
     "mistral": Family(architecture="MistralForCausalLM", read=_read_mistral, write=_write_mistral),
+    "qwen2": Family(architecture="Qwen2ForCausalLM", read=_read_qwen2, write=_write_qwen_windows),
+    "qwen3": Family(
+        architecture="Qwen3ForCausalLM", head_dim=128, read=_read_qwen3, write=_write_qwen3
+    ),
 }
