@@ -3,12 +3,13 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, Protocol
 
 import numpy as np
 
 from tinyllm.errors import UsageError
-from tinyllm.inference.sampling import Sampling, choose_token
+from tinyllm.inference.sampling import Sampling, check_range, choose_token
 from tinyllm.inference.stops import StopStrings
 
 LARGEST_SEED = 2**64 - 1
@@ -23,6 +24,10 @@ class Scorer(Protocol):
 
     def step(self, tokens: Sequence[int]) -> Any:
         """Append one token to each row: -> logits (B, V)."""
+        ...
+
+    def resume(self, earlier: Any, tokens: int) -> int:
+        """Take over what an earlier one computed of the first tokens: -> how many it had."""
         ...
 
 
@@ -48,10 +53,22 @@ class GenerationOptions(Sampling):
     max_tokens: int = 256
     seed: int | None = None  # None: a new one, which the result names
     stop: Sequence[str] = ()
+    stop_tokens: Sequence[int] = ()  # they end a text beside the model's own, as a chat's turns do
     ignore_eos: bool = False
     logprobs: int | None = None  # how many of the likeliest tokens to report at each step
     context: int | None = None  # tokens; None: as many as the model's config allows
     use_cache: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the ranges: before a model is loaded, where the options come first."""
+        Sampling.__post_init__(self)
+        check_range("max_tokens", self.max_tokens, self.max_tokens >= 0, "at least 0")
+        check_range("context", self.context, self.context is None or self.context > 0, "at least 1")
+        logprobs = self.logprobs
+        check_range("logprobs", logprobs, logprobs is None or logprobs >= 0, "at least 0")
+        if self.seed is not None:
+            rng_for(self.seed, 0)
+        StopStrings(self.stop)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,8 +137,7 @@ def rng_for(seed: int, index: int) -> np.random.Generator:
 
     Raises UsageError for a seed outside 0 … 2⁶⁴-1.
     """
-    if not 0 <= seed <= LARGEST_SEED:
-        raise UsageError(f"seed is {seed}, expected 0 to {LARGEST_SEED}")
+    check_range("seed", seed, 0 <= seed <= LARGEST_SEED, f"0 to {LARGEST_SEED}")
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, index])))
 
 
@@ -130,8 +146,6 @@ def check_room(prompt_tokens: int, max_tokens: int, context: int) -> int:
 
     Raises UsageError where nothing may.
     """
-    if max_tokens < 0:
-        raise UsageError(f"max_tokens is {max_tokens}, expected at least 0")
     if prompt_tokens >= context:
         raise UsageError(
             f"the prompt has {prompt_tokens} tokens and the context {context}: no room for an "
@@ -156,8 +170,20 @@ class Run:
         """Ids from `vocab_size` on stand for no token, and are never drawn."""
         self.rows, self.seed = rows, seed
         self._scorer, self._options = scorer, options
-        self._eos_ids, self._vocab_size = eos_ids, vocab_size
+        ends = frozenset() if options.ignore_eos else frozenset(options.stop_tokens)
+        self._eos_ids, self._vocab_size = eos_ids | ends, vocab_size
         self._start = self._first = self._last = time.perf_counter()
+
+    def resume(self, earlier: "Run") -> int:
+        """Go on from a run whose text begins as this prompt does; return the tokens saved.
+
+        For runs of one text each, before the iteration. What both have in common is not computed
+        again, as when a conversation has grown by a turn.
+        """
+        (row,), (before,) = self.rows, earlier.rows
+        pairs = zip(row.prompt[:-1], before.prompt + before.tokens, strict=False)
+        common = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
+        return self._scorer.resume(earlier._scorer, common)
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
         """Let every row grow until all have finished."""

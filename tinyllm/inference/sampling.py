@@ -34,15 +34,15 @@ class Sampling:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        _check("temperature", self.temperature, 0 <= self.temperature < math.inf, "at least 0")
-        _check("top_k", self.top_k, self.top_k >= 0, "at least 0; 0 turns it off")
-        _check("top_p", self.top_p, 0 < self.top_p <= 1, "above 0 and at most 1")
-        _check("min_p", self.min_p, 0 <= self.min_p <= 1, "from 0 to 1")
+        check_range("temperature", self.temperature, 0 <= self.temperature < math.inf, "at least 0")
+        check_range("top_k", self.top_k, self.top_k >= 0, "at least 0; 0 turns it off")
+        check_range("top_p", self.top_p, 0 < self.top_p <= 1, "above 0 and at most 1")
+        check_range("min_p", self.min_p, 0 <= self.min_p <= 1, "from 0 to 1")
         penalty, last_n = self.repetition_penalty, self.repeat_last_n
-        _check("repetition_penalty", penalty, 0 < penalty < math.inf, "above 0")
-        _check("repeat_last_n", last_n, last_n is None or last_n >= 0, "at least 0")
+        check_range("repetition_penalty", penalty, 0 < penalty < math.inf, "above 0")
+        check_range("repeat_last_n", last_n, last_n is None or last_n >= 0, "at least 0")
         for token, bias in self.logit_bias.items():
-            _check(f"logit_bias of token {token}", bias, bias < math.inf, "a number below inf")
+            check_range(f"logit_bias of token {token}", bias, bias < math.inf, "a number below inf")
 
 
 def choose_token(
@@ -119,6 +119,7 @@ def candidates(scores: Any, sampling: Sampling) -> tuple[Any, Any]:
     return ids, probs / probs.sum()
 
 
-def _check(name: str, value: Any, fits: bool, expected: str) -> None:
+def check_range(name: str, value: Any, fits: bool, expected: str) -> None:
+    """Raise UsageError that names `value` and what was expected, unless it `fits`."""
     if not fits:  # also where the value is NaN, which is in no range
         raise UsageError(f"{name} is {value}, expected {expected}")

@@ -41,6 +41,24 @@ class Session:
             padding=padding,
         )
 
+    def resume(self, earlier: "Session", tokens: int) -> int:
+        """Take over the first `tokens` keys and values of `earlier`; return how many it had.
+
+        Both have one row, and `tokens` must be those that both begin with. A rolling cache that
+        went round has lost its first columns, and serves only to go on where it stands.
+        """
+        ours, theirs = self._kv, earlier._kv
+        kept = min(tokens, theirs.length)
+        whole = kept == theirs.length and ours.capacity == theirs.capacity
+        if theirs.length > theirs.capacity and not whole:
+            return 0
+        columns = min(kept, theirs.capacity)
+        for new, old in zip(ours.keys + ours.values, theirs.keys + theirs.values, strict=True):
+            new[:, :, :columns, :] = old[:, :, :columns, :]
+        ours.advance(kept)
+        self._tokens = self._tokens[:, kept:]
+        return kept
+
     def prefill(self) -> Any:
         """Run the prompts."""
         T = self._tokens.shape[1]
@@ -74,6 +92,10 @@ class UncachedSession:
         """`p` is the parameter tree."""
         self._xp, self._p, self._config = xp, p, config
         self._rows = [list(prompt) for prompt in prompts]
+
+    def resume(self, earlier: "UncachedSession", tokens: int) -> int:
+        """Take over nothing, for nothing is kept."""
+        return 0
 
     def prefill(self) -> Any:
         """Run every row by itself, from its first token."""
