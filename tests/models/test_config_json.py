@@ -27,6 +27,14 @@ LLAMA = {
     "eos_token_id": 2,
 }
 MISTRAL = LLAMA | {"architectures": ["MistralForCausalLM"], "model_type": "mistral"}
+QWEN2 = LLAMA | {
+    "architectures": ["Qwen2ForCausalLM"],
+    "model_type": "qwen2",
+    "sliding_window": 9,
+    "use_sliding_window": True,
+    "max_window_layers": 1,
+}
+QWEN3 = QWEN2 | {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"}
 LLAMA3 = {
     "rope_type": "llama3",
     "factor": 8.0,
@@ -76,6 +84,55 @@ def test_biases_and_tying():
 )
 def test_the_window_of_a_mistral(says, window):
     assert read(says, MISTRAL).windows == (window, window)
+
+
+@pytest.mark.parametrize("base", [QWEN2, QWEN3])
+@pytest.mark.parametrize(
+    ("says", "windows"),
+    [
+        ({}, (None, 9)),
+        ({"use_sliding_window": False}, (None, None)),
+        ({"use_sliding_window": ...}, (None, None)),
+        ({"sliding_window": None}, (None, None)),
+        ({"sliding_window": ...}, (None, 4096)),
+        ({"max_window_layers": 0}, (9, 9)),
+        ({"max_window_layers": 2}, (None, None)),
+        ({"max_window_layers": ...}, (None, None)),
+        ({"layer_types": ["sliding_attention", "full_attention"]}, (9, None)),
+        ({"layer_types": ["full_attention"] * 2}, (None, None)),
+    ],
+)
+def test_the_windows_of_a_qwen(base, says, windows):
+    assert read(says, base).windows == windows
+
+
+def test_the_biases_and_norms_of_a_qwen():
+    two, three = read(base=QWEN2), read(base=QWEN3)
+    assert (two.qkv_bias, two.o_bias, two.mlp_bias, two.qk_norm) == (True, False, False, False)
+    assert (three.qkv_bias, three.o_bias, three.qk_norm) == (False, False, True)
+    biased = read({"attention_bias": True}, QWEN3)
+    assert (biased.qkv_bias, biased.o_bias) == (True, True)
+
+
+def test_the_head_dim_of_a_qwen3_is_128_unless_the_file_says_another():
+    assert read(base=QWEN3).head_dim == 128
+    assert read({"head_dim": 16}, QWEN3).head_dim == 16
+    assert read(base=QWEN2).head_dim == 8
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"layer_types": ["full_attention"]},
+        {"layer_types": ["full_attention", "linear_attention"]},
+        {"layer_types": ["full_attention", ["full_attention"]]},
+        {"layer_types": "full_attention"},
+        {"layer_types": ["full_attention", "sliding_attention"], "use_sliding_window": False},
+    ],
+)
+def test_layers_of_a_qwen_that_cannot_be_are_refused(changes):
+    with pytest.raises(ConfigError, match="expected full_attention"):
+        read(changes, QWEN2)
 
 
 @pytest.mark.parametrize(("eos", "ids"), [(2, (2,)), ([2, 5, 2], (2, 5)), (None, ()), (..., ())])

@@ -42,10 +42,8 @@ def _write_llama(config: DecoderConfig) -> dict[str, Any]:
 
 
 def _read_mistral(keys: KeyReader) -> dict[str, Any]:
-    """Mistral (Jiang et al. 2023, arXiv:2310.06825): a window of 4096 unless the file says null."""
-    window = keys.integer("sliding_window", 1, 2**31, default=None)
-    window = window if "sliding_window" in keys.values else DEFAULT_WINDOW
-    return {"windows": (window,) * _n_layers(keys)}
+    """Mistral (Jiang et al. 2023, arXiv:2310.06825): the same window in every layer."""
+    return {"windows": (_read_window(keys),) * _n_layers(keys)}
 
 
 def _write_mistral(config: DecoderConfig) -> dict[str, Any]:
@@ -74,9 +72,7 @@ def _read_qwen_windows(keys: KeyReader) -> tuple[int | None, ...]:
     `sliding_window` is its width, which counts for nothing unless `use_sliding_window` is true.
     """
     n_layers = _n_layers(keys)
-    width = keys.integer("sliding_window", 1, 2**31, default=None)
-    if "sliding_window" not in keys.values:
-        width = DEFAULT_WINDOW
+    width = _read_window(keys)
     first = keys.integer("max_window_layers", 0, 2**31, default=28)
     if not keys.boolean("use_sliding_window", False):
         width = None
@@ -84,7 +80,8 @@ def _read_qwen_windows(keys: KeyReader) -> tuple[int | None, ...]:
     if kinds is None:
         return tuple(width if i >= first else None for i in range(n_layers))
     known = {FULL: None} if width is None else {FULL: None, SLIDING: width}
-    if not isinstance(kinds, list) or len(kinds) != n_layers or any(k not in known for k in kinds):
+    fits = isinstance(kinds, list) and len(kinds) == n_layers
+    if not fits or not all(kind in tuple(known) for kind in kinds):  # a kind may be unhashable
         raise keys.error("layer_types", f"expected {' or '.join(known)} for {n_layers} layers")
     return tuple(known[kind] for kind in kinds)
 
@@ -106,6 +103,12 @@ def _write_qwen_windows(config: DecoderConfig) -> dict[str, Any]:
 def layer_types(windows: tuple[int | None, ...]) -> list[str]:
     """Return what files call layers without and with a window."""
     return [FULL if window is None else SLIDING for window in windows]
+
+
+def _read_window(keys: KeyReader) -> int | None:
+    """The window in tokens: none where the file says null, the usual one where it says nothing."""
+    width = keys.integer("sliding_window", 1, 2**31, default=None)
+    return width if "sliding_window" in keys.values else DEFAULT_WINDOW
 
 
 def _n_layers(keys: KeyReader) -> int:
