@@ -36,7 +36,7 @@ SOURCES = {
     "tokenizer.bin": llama2c_bytes(),
     "tokenizer.json": json.dumps(tokenizer_dict()).encode(),
 }
-ROLES = ("bos_id", "eos_id", "unk_id", "pad_id", "add_bos", "drops_space")
+ROLES = ("bos_id", "eos_id", "unk_id", "pad_id", "add_bos", "first_table")
 
 
 @pytest.fixture(scope="module", params=SOURCES)

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from tinyllm.tokenizers.stream import DecoderStream
 
 
-def stream(tokens, drop_space=False):
-    decoder = DecoderStream(lambda i: tokens[i], drop_space)
+def stream(tokens, first=None):
+    decoder = DecoderStream(lambda i: tokens[i], first or {})
     return [decoder.push(i) for i in range(len(tokens))] + [decoder.flush()]
 
 
@@ -38,7 +38,8 @@ def test_an_unfinished_character_is_shown_as_unknown_at_the_end_only():
     assert stream([b"a", "é".encode()[:1], b"b"]) == ["a", "", "\ufffdb", ""]
 
 
-def test_one_space_is_dropped_at_the_start_and_only_there():
-    assert stream([b"", b"  a", b" b"], drop_space=True) == ["", " a", " b", ""]
-    assert stream([b"a", b" b"], drop_space=True) == ["a", " b", ""]
+def test_the_first_token_that_says_something_may_say_it_otherwise():
+    first = {0: b"never", 1: b" a", 2: b"b"}
+    assert stream([b"", b"  a", b" b"], first) == ["", " a", " b", ""]
+    assert stream([b"a", b" b"], {1: b"b"}) == ["a", " b", ""]
     assert stream([b" a"]) == [" a", ""]

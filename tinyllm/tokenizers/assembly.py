@@ -16,6 +16,7 @@ def assemble(
     ids: dict[str, int],
     added: dict[str, AddedToken],
     piece_bytes: Callable[[str], bytes],
+    first_bytes: Callable[[str], bytes],
     user_defined: dict[str, int],
     roles: dict[str, str | None],
     add_bos: bool,
@@ -23,12 +24,12 @@ def assemble(
     normalize: Normalize,
     pretokenize: Pretokenize,
     encode_word: EncodeWord,
-    drops_space: bool,
     sources: dict[str, bytes],
     export: Callable[[Tokenizer], dict[str, bytes]],
 ) -> Tokenizer:
     """Build the tokenizer of the vocabulary `ids` with its `added` tokens (see `combine`).
 
+    `piece_bytes` is what a piece stands for in a text, `first_bytes` what at the start of one.
     `user_defined` are literals of the normalized text. `add_bos` is the vocabulary's own word, on
     which `settings` has the last. Raises TokenizerError where BOS is wanted and there is none.
     """
@@ -38,6 +39,8 @@ def assemble(
     normalized = {normalize(token.content): token.id for token in text if token.normalized}
     shown = {id_: piece for piece, id_ in ids.items() if piece not in special}
     shown |= {id_: found for found, id_ in normalized.items()}  # the text that it was found as
+    table = {id_: piece_bytes(shown[id_]) if id_ in shown else b"" for id_ in ids.values()}
+    first_table = {id_: first_bytes(piece) for id_, piece in shown.items()}
     role_ids = {role: None if name is None else ids[name] for role, name in roles.items()}
     if settings.add_bos and role_ids.get("bos") is None:
         raise TokenizerError(f"{path}: a prompt is to begin with BOS, and no token is BOS")
@@ -45,7 +48,8 @@ def assemble(
         normalize=normalize,
         pretokenize=pretokenize,
         encode_word=encode_word,
-        table={id_: piece_bytes(shown[id_]) if id_ in shown else b"" for id_ in ids.values()},
+        table=table,
+        first_table={id_: first for id_, first in first_table.items() if first != table[id_]},
         special_tokens=special,
         literals=Literals(literals),
         normalized_literals=Literals(normalized | user_defined),
@@ -55,7 +59,6 @@ def assemble(
         unk_id=role_ids.get("unk"),
         pad_id=role_ids.get("pad"),
         add_bos=add_bos if settings.add_bos is None else settings.add_bos,
-        drops_space=drops_space,
         sources=sources,
         export=export,
     )

@@ -32,6 +32,11 @@ def piece_bytes(piece: str) -> bytes:
     return piece.replace(SPACE, " ").encode() if byte is None else bytes([byte])
 
 
+def first_piece_bytes(piece: str) -> bytes:
+    """The text that a piece stands for behind the space that encoding puts before each text."""
+    return piece_bytes(piece).removeprefix(b" ")
+
+
 def byte_ids(path: Path, ids: dict[str, int]) -> list[int]:
     """The ids of the 256 byte pieces. Raises TokenizerError where one is missing."""
     missing = [piece for piece in BYTE_PIECES if piece not in ids]

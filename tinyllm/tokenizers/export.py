@@ -57,7 +57,7 @@ def _tokenizer_json(vocabulary: SentencePieceVocabulary, tokenizer: Tokenizer) -
         "normalizer": {"type": "Sequence", "normalizers": _normalizers(vocabulary)},
         "pre_tokenizer": None,
         "post_processor": _post_processor(tokenizer, names["bos"]) if tokenizer.add_bos else None,
-        "decoder": {"type": "Sequence", "decoders": decoders(tokenizer.drops_space)},
+        "decoder": {"type": "Sequence", "decoders": decoders(vocabulary.drops_space)},
         "model": {
             "type": "BPE",
             "dropout": None,

@@ -5,7 +5,13 @@ from typing import Any
 
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers.added_tokens import AddedToken
-from tinyllm.tokenizers.byte_fallback import BYTE_PIECES, byte_ids, piece_bytes, word_encoder
+from tinyllm.tokenizers.byte_fallback import (
+    BYTE_PIECES,
+    byte_ids,
+    first_piece_bytes,
+    piece_bytes,
+    word_encoder,
+)
 from tinyllm.tokenizers.decoders import decoders
 from tinyllm.tokenizers.huggingface_bpe import check_bpe, read_merges
 from tinyllm.tokenizers.huggingface_model import HuggingFaceModel, read_unknown, read_vocab
@@ -40,7 +46,7 @@ def read_byte_fallback(path: Path, file: dict[str, Any]) -> HuggingFaceModel:
         ids=own,
         unknown=read_unknown(path, model),
         piece_bytes=piece_bytes,
-        drops_space=_drops_space(path, file.get("decoder")),
+        first_bytes=first_piece_bytes if _drops_space(path, file.get("decoder")) else piece_bytes,
         pretokenize=read_pretokenizer(path, file.get("pre_tokenizer")),
         encoder=encoder,
     )

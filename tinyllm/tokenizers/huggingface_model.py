@@ -17,7 +17,7 @@ class HuggingFaceModel:
     ids: dict[str, int]  # its own pieces, without those that only `added_tokens` has
     unknown: str | None
     piece_bytes: Callable[[str], bytes]  # what a piece says in a decoded text
-    drops_space: bool  # whether the decoder takes a space away at the start of a text
+    first_bytes: Callable[[str], bytes]  # and at the start of a text
     pretokenize: Pretokenize
     encoder: Callable[[dict[str, AddedToken]], EncodeWord]  # none of its words becomes these tokens
 

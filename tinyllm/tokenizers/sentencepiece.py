@@ -15,6 +15,7 @@ from tinyllm.tokenizers.assembly import assemble
 from tinyllm.tokenizers.byte_fallback import (
     SPACE,
     byte_ids,
+    first_piece_bytes,
     piece_bytes,
     word_encoder,
 )
@@ -47,6 +48,11 @@ class SentencePieceVocabulary:
     roles: dict[
         str, str | None
     ]  # the pieces that are "bos", "eos", "unk", "pad", where there are such
+
+    @property
+    def drops_space(self) -> bool:
+        """Whether decoding takes a space away at the start of a text."""
+        return self.add_dummy_prefix or self.remove_extra_whitespaces
 
 
 def sentencepiece_tokenizer(
@@ -87,6 +93,7 @@ def sentencepiece_tokenizer(
         added=added,
         user_defined=of_type(PieceType.USER_DEFINED),
         piece_bytes=piece_bytes,
+        first_bytes=first_piece_bytes if vocabulary.drops_space else piece_bytes,
         roles=roles,
         add_bos=roles.get("bos") is not None,
         settings=settings,
@@ -95,7 +102,6 @@ def sentencepiece_tokenizer(
         encode_word=word_encoder(
             text, byte_ids(path, of_type(PieceType.BYTE)), *_joining(ranks, unused)
         ),
-        drops_space=vocabulary.add_dummy_prefix or vocabulary.remove_extra_whitespaces,
         sources=sources,
         export=export,
     )

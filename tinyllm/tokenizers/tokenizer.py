@@ -42,7 +42,7 @@ class Tokenizer:
     unk_id: int | None
     pad_id: int | None
     add_bos: bool  # whether a prompt begins with BOS by default
-    drops_space: bool  # whether encoding puts a space before the text, which decoding takes away
+    first_table: dict[int, bytes]  # what ids stand for with no text before them, where they differ
     sources: dict[str, bytes]  # the files that the tokenizer came from: name -> content
     export: "Callable[[Tokenizer], dict[str, bytes]]"  # files to save beside them, for others
 
@@ -106,7 +106,7 @@ class Tokenizer:
 
     def stream(self, at_start: bool = True) -> DecoderStream:
         """Decode ids one at a time; `at_start=False` where they continue a text."""
-        return DecoderStream(self.token_bytes, drop_space=at_start and self.drops_space)
+        return DecoderStream(self.token_bytes, self.first_table if at_start else {})
 
     def decode(self, ids: Iterable[int]) -> str:
         """Join the text of all ids, as the start of a text. Raises as `token_bytes` does."""
