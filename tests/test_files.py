@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tinyllm.errors import CheckpointError, TokenizerError
+from tinyllm.errors import CheckpointError, ConfigError, TokenizerError
 from tinyllm.files import read_bytes
+from tinyllm.json_file import read_json
 
 
 def test_a_file_is_read_whole_up_to_the_limit(tmp_path):
@@ -52,6 +53,16 @@ def test_a_failing_disk_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", fail)
     with pytest.raises(TokenizerError, match=r"cannot be read: .*Permission denied"):
         read_bytes(path, TokenizerError, 10)
+
+
+@pytest.mark.parametrize("content", [None, b"{}", b"x", b"[]", b"\xff"])
+def test_a_name_with_a_line_break_is_still_one_line(tmp_path, content):
+    path = tmp_path / "a\nb\x1b[31m"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        read_json(path, ConfigError, 1)
+    assert str(caught.value).isprintable()
 
 
 def test_a_name_that_no_file_can_have_is_refused(tmp_path):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tinyllm.errors import TinyllmError
+from tinyllm.shown import plain
 
 
 def read_bytes(path: Path, error: type[TinyllmError], max_bytes: int) -> bytes:
@@ -13,15 +14,17 @@ def read_bytes(path: Path, error: type[TinyllmError], max_bytes: int) -> bytes:
     """
     try:
         if not path.is_file():
-            raise error(f"{path}: {_not_a_file(path)}")
+            raise error(f"{plain(path)}: {_not_a_file(path)}")
         with path.open("rb") as file:
             content = file.read(max_bytes + 1)
     except TinyllmError:  # which may be a ValueError too
         raise
     except (OSError, ValueError) as cause:  # ValueError: a NUL in the name
-        raise error(f"{path}: cannot be read: {cause}") from cause
+        raise error(f"{plain(path)}: cannot be read: {cause}") from cause
     if len(content) > max_bytes:
-        raise error(f"{path}: is larger than {max_bytes:,} bytes, the most that is read of it")
+        raise error(
+            f"{plain(path)}: is larger than {max_bytes:,} bytes, the most that is read of it"
+        )
     return content
 
 

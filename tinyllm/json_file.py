@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from tinyllm.errors import TinyllmError
 from tinyllm.files import read_bytes
+from tinyllm.shown import plain
 
 MEBIBYTE = 2**20
 
@@ -28,13 +29,17 @@ def read_json(
     try:
         value = _parse(content.decode("utf-8"))
     except UnicodeDecodeError as cause:
-        raise error(f"{path}: is not UTF-8 at byte {cause.start}; expected JSON text") from cause
+        raise error(
+            f"{plain(path)}: is not UTF-8 at byte {cause.start}; expected JSON text"
+        ) from cause
     except RecursionError as cause:
-        raise error(f"{path}: is nested too deeply") from cause
+        raise error(f"{plain(path)}: is nested too deeply") from cause
     except ValueError as cause:
-        raise error(f"{path}: is not the JSON expected: {cause}") from cause
+        raise error(f"{plain(path)}: is not the JSON expected: {cause}") from cause
     if not isinstance(value, dict):
-        raise error(f"{path}: holds a JSON {type(value).__name__}; expected an object {{...}}")
+        raise error(
+            f"{plain(path)}: holds a JSON {type(value).__name__}; expected an object {{...}}"
+        )
     return value
 
 

@@ -26,10 +26,10 @@ from tinyllm.inference.generation import (
 )
 from tinyllm.inference.session import Session, UncachedSession
 from tinyllm.inference.stops import StopStrings
+from tinyllm.key_reader import KeyReader
 from tinyllm.models.config import DecoderConfig
 from tinyllm.models.config_json import read_config_json, read_eos, write_config_json
 from tinyllm.models.decoder import decoder_backward, decoder_forward
-from tinyllm.models.key_reader import KeyReader
 from tinyllm.models.trace import traced
 from tinyllm.models.weights import check_params, load_params
 from tinyllm.ops.losses import IGNORED, cross_entropy_backward, cross_entropy_forward

@@ -194,7 +194,7 @@ CANNOT_HOLD = {
     ),
     "scaled RoPE": ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_scaling"),
     "another epsilon": ({"rms_norm_eps": 1e-6}, "rms_norm_eps = 1e-06"),
-    "no epsilon": ({"rms_norm_eps": None}, "rms_norm_eps is None"),
+    "no epsilon": ({"rms_norm_eps": None}, "rms_norm_eps is missing"),
     "biases": ({"attention_bias": True}, "attention_bias = True"),
     "biases of the MLP": ({"mlp_bias": True}, "mlp_bias = True"),
     "a window": ({"model_type": "mistral", "sliding_window": 9}, "sliding_window = 9"),
@@ -207,11 +207,11 @@ CANNOT_HOLD = {
     "a size of text": ({"vocab_size": "7"}, "vocab_size is '7'"),
     "a size of 2^31": ({"vocab_size": 2**31}, "vocab_size is 2147483648"),
     "a size of true": ({"num_hidden_layers": True}, "num_hidden_layers is True"),
-    "no size": ({"intermediate_size": None}, "intermediate_size is None"),
-    "kv heads that do not divide": ({"num_key_value_heads": 3}, "cannot share 3"),
+    "no size": ({"intermediate_size": None}, "intermediate_size is missing"),
+    "kv heads that do not divide": ({"num_key_value_heads": 3}, "num_key_value_heads is 3"),
     "a base of text": ({"rope_theta": "1e4"}, "rope_theta is '1e4'"),
-    "two bases": ({"rope_parameters": {"rope_theta": 5.0}}, "differ"),
-    "RoPE that is no object": ({"rope_scaling": [1]}, "must be objects"),
+    "two bases": ({"rope_parameters": {"rope_theta": 5.0}}, "rope_theta is 5.0 in one place"),
+    "RoPE that is no object": ({"rope_scaling": [1]}, "rope_scaling is [1]; expected an object"),
 }
 
 

@@ -15,6 +15,7 @@ from tinyllm.checkpoints.llama_config import LLAMA3_SCALING
 from tinyllm.checkpoints.llama_names import hf_to_meta
 from tinyllm.checkpoints.meta_params import _hidden_dim
 from tinyllm.errors import CheckpointError, ConfigError
+from tinyllm.key_reader import KeyReader
 
 PARAMS = {"dim": 8, "n_layers": 1, "n_heads": 2, "norm_eps": 1e-5, "vocab_size": 7, "hidden_dim": 6}
 
@@ -109,7 +110,7 @@ def test_the_first_llamas_leave_the_vocabulary_to_the_tensor(tmp_path):
     ],
 )
 def test_the_width_of_the_mlp_is_that_of_the_published_models(dim, params, wanted):
-    assert _hidden_dim(params, dim, "x") == wanted
+    assert _hidden_dim(KeyReader(params | {"dim": dim}, "params.json")) == wanted
 
 
 @pytest.mark.parametrize("file", ["consolidated.safetensors", "consolidated.00.safetensors"])
@@ -145,16 +146,16 @@ def test_pickles_are_refused_with_the_way_out(tmp_path):
 BAD_PARAMS = {
     "a key that is not known": ({"moe": {"num_experts": 8}}, "'moe' is not known"),
     "quantised": ({"quantization_args": {}}, "'quantization_args' is not known"),
-    "no dim": ({"dim": None}, "dim is None"),
+    "no dim": ({"dim": None}, "dim is missing"),
     "dim of text": ({"dim": "8"}, "dim is '8'"),
     "dim negative": ({"dim": -8}, "dim is -8"),
     "no layers": ({"n_layers": 0}, "n_layers is 0"),
     "a fraction of a layer": ({"n_layers": 1.5}, "n_layers is 1.5"),
-    "more heads than features": ({"n_heads": 9}, "head_dim is 0"),
-    "kv heads do not divide": ({"n_kv_heads": 3}, "cannot share 3"),
+    "more heads than features": ({"n_heads": 9}, "dim is 8; expected a multiple of 9 heads"),
+    "kv heads do not divide": ({"n_kv_heads": 3}, "n_kv_heads is 3; expected a divisor of 2 heads"),
     "vocabulary of 0": ({"vocab_size": 0}, "vocab_size is 0"),
     "epsilon of 0": ({"norm_eps": 0}, "norm_eps is 0"),
-    "no epsilon": ({"norm_eps": None}, "norm_eps is None"),
+    "no epsilon": ({"norm_eps": None}, "norm_eps is missing"),
     "base of text": ({"rope_theta": "1e6"}, "rope_theta is '1e6'"),
     "multiplier negative": ({"hidden_dim": None, "ffn_dim_multiplier": -1}, "ffn_dim_multiplier"),
     "multiple of 0": ({"hidden_dim": None, "multiple_of": 0}, "multiple_of is 0"),

@@ -176,6 +176,10 @@ class TestRopeSpellings:
         assert rope.scale == pytest.approx(0.1 * math.log(4) + 1)
         assert (rope.beta_fast, rope.beta_slow, rope.truncate) == (32.0, 1.0, True)
 
+    def test_yarn_without_its_context_takes_the_models_as_transformers_does(self):
+        rope = read({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}).rope
+        assert rope.original_context == 512
+
     def test_yarn_with_everything_set(self):
         yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128}
         more = {"beta_fast": 16, "beta_slow": 2, "truncate": False}
@@ -211,6 +215,7 @@ REFUSED = {
     "an unknown key": ({"new_trick": 3}, "does not know new_trick = 3"),
     "interleaved rope": ({"rope_interleaved": True}, "rope_interleaved"),
     "partial rope": ({"partial_rotary_factor": 0.5}, "partial_rotary_factor is 0.5"),
+    "an unknown key in two lines": ({"a\nb": 3}, "does not know 'a\\nb' = 3"),
     "a window where the family has none": ({"sliding_window": 5}, "sliding_window"),
     "layers of two kinds": ({"layer_types": ["full_attention", "linear"]}, "layer_types"),
     "a negative eos": ({"eos_token_id": -1}, "eos_token_id is -1"),

@@ -5,15 +5,10 @@ a download, or a good file of another kind. The first bytes tell, and the messag
 """
 
 import os
-import reprlib
 import struct
 
 from tinyllm.errors import CheckpointError
-
-_limited = reprlib.Repr()
-_limited.maxstring = _limited.maxother = 120
-_limited.maxlist = _limited.maxtuple = 8
-shown = _limited.repr  # something from a file, escaped and cut to what fits one line
+from tinyllm.shown import plain
 
 _AS_SAFETENSORS = (
     "save the model again as safetensors where PyTorch is installed: python -c "
@@ -40,8 +35,7 @@ _FIRST_BYTES = {
 
 def refusal(path: str | os.PathLike[str], reason: str) -> CheckpointError:
     """Make the error for one file: `path: reason`, a single line whatever the path holds."""
-    name = os.fsdecode(path)
-    return CheckpointError(f"{name if name.isprintable() else repr(name)}: {reason}")
+    return CheckpointError(f"{plain(path)}: {reason}")
 
 
 def diagnose(head: bytes, size: int) -> str | None:

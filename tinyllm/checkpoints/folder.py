@@ -12,6 +12,7 @@ from tinyllm.checkpoints.diagnose import GGUF, PICKLE, diagnose, refusal
 from tinyllm.checkpoints.shards import read_stem, write_shards
 from tinyllm.errors import ConfigError
 from tinyllm.json_file import MEBIBYTE, read_json
+from tinyllm.shown import plain
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -122,4 +123,4 @@ def _format_json(path: Path, config: dict[str, Any]) -> bytes:
         text = json.dumps(ordered, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         return text.encode("utf-8")
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be written as JSON: {error}") from error
+        raise ConfigError(f"{plain(path)}: cannot be written as JSON: {error}") from error

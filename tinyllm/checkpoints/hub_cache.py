@@ -12,8 +12,9 @@ import os
 import re
 from pathlib import Path
 
-from tinyllm.checkpoints.diagnose import refusal, shown
+from tinyllm.checkpoints.diagnose import refusal
 from tinyllm.errors import CheckpointError
+from tinyllm.shown import shown
 
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}"
 _NAME = re.compile(rf"((?:{_PART}/)?{_PART})(?:@([A-Za-z0-9_][A-Za-z0-9_./-]{{0,199}}))?\Z")

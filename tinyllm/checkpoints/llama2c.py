@@ -17,21 +17,16 @@ from typing import Any
 import numpy as np
 
 from tinyllm.checkpoints.atomic import atomic_write
-from tinyllm.checkpoints.diagnose import refusal, shown
+from tinyllm.checkpoints.diagnose import refusal
 from tinyllm.checkpoints.llama2c_layout import HEADER, read_header, tensors_in_order
-from tinyllm.checkpoints.llama_config import (
-    LlamaSizes,
-    hf_config,
-    number,
-    read_sizes,
-    refuse_beyond_llama,
-    rope_of,
-    window_of,
-)
+from tinyllm.checkpoints.llama_config import hf_config, refuse_beyond_llama, rope_of, window_of
 from tinyllm.checkpoints.llama_names import hf_to_meta, meta_to_hf, to_hf_name
 from tinyllm.checkpoints.plan import check_plan
 from tinyllm.checkpoints.regular_file import open_regular
+from tinyllm.checkpoints.sizes import EPS_RANGE, Sizes, read_sizes
 from tinyllm.errors import CheckpointError, ConfigError
+from tinyllm.key_reader import KeyReader
+from tinyllm.shown import plain, shown
 
 FIXED = {
     "rms_norm_eps": 1e-5,
@@ -63,7 +58,7 @@ def read_llama2c(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         offset += 4 * prod(shape)
     config = hf_config(sizes, rope_theta=10000.0, torch_dtype="float32", **FIXED)
     config["tie_word_embeddings"] = tied
-    return config, meta_to_hf(tensors, sizes.n_heads, sizes.n_kv_heads, os.fsdecode(path))
+    return config, meta_to_hf(tensors, sizes.n_heads, sizes.n_kv_heads, plain(path))
 
 
 def write_llama2c(path: Path, config: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
@@ -72,7 +67,7 @@ def write_llama2c(path: Path, config: dict[str, Any], tensors: dict[str, np.ndar
     Raises ConfigError for what the format cannot hold, and CheckpointError where the tensors are
     not those of the config.
     """
-    where = os.fsdecode(path)
+    where = plain(path)
     sizes, tied = _check_holds(config, tensors, where)
     names = {name: to_hf_name(name) for name, _ in tensors_in_order(sizes, tied)}
     shapes = {hf: shape for name, shape in tensors_in_order(sizes, tied) if (hf := names[name])}
@@ -92,7 +87,7 @@ def write_llama2c(path: Path, config: dict[str, Any], tensors: dict[str, np.ndar
             file.write(np.ascontiguousarray(array, "<f4").data)
 
 
-def _rope_tables(sizes: LlamaSizes) -> dict[str, np.ndarray]:
+def _rope_tables(sizes: Sizes) -> dict[str, np.ndarray]:
     """cos and sin of position · 10000^(-2i/d), which old programs read from the file."""
     frequencies = 10000.0 ** (-np.arange(0, sizes.head_dim, 2) / sizes.head_dim)
     angles = np.arange(sizes.max_seq_len)[:, None] * frequencies  # (T, d/2), radians
@@ -101,25 +96,26 @@ def _rope_tables(sizes: LlamaSizes) -> dict[str, np.ndarray]:
 
 def _check_holds(
     config: dict[str, Any], tensors: dict[str, np.ndarray], where: str
-) -> tuple[LlamaSizes, bool]:
+) -> tuple[Sizes, bool]:
     """Return the sizes and whether the head is tied, if the format can hold such a model."""
-    refuse_beyond_llama(config, where, "a llama2.c file")
-    theta, scaling = rope_of(config, where)
+    keys = KeyReader(config, where)
+    refuse_beyond_llama(keys, "a llama2.c file")
+    theta, scaling = rope_of(keys)
     holds: dict[str, Any] = {key: (value, config.get(key)) for key, value in FIXED.items()}
-    holds["rms_norm_eps"] = (1e-5, number(config, "rms_norm_eps", where))
+    holds["rms_norm_eps"] = (1e-5, keys.number("rms_norm_eps", *EPS_RANGE))
     holds["rope_theta"] = (10000.0, theta)
     holds["rope_scaling"] = (None, scaling)
-    holds["sliding_window"] = (None, window_of(config, where))
+    holds["sliding_window"] = (None, window_of(keys))
     for key, (only, value) in holds.items():
         if value is not None and value != only:
             raise ConfigError(
                 f"{where}: a llama2.c file cannot hold {key} = {shown(value)}, only {only}"
             )
-    sizes = read_sizes(config, where)
-    if sizes.head_dim * sizes.n_heads != sizes.d_model or sizes.head_dim % 2:
+    sizes = read_sizes(keys)
+    if sizes.head_dim * sizes.n_heads != sizes.d_model:
         raise ConfigError(
-            f"{where}: a llama2.c file cannot hold head_dim = {sizes.head_dim}; it stands for an "
-            f"even {sizes.d_model} / {sizes.n_heads}"
+            f"{where}: a llama2.c file cannot hold head_dim = {sizes.head_dim}, only "
+            f"{sizes.d_model} / {sizes.n_heads}"
         )
     tied = bool(config.get("tie_word_embeddings"))
     head = tensors.get("lm_head.weight")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from math import prod
 
 from tinyllm.checkpoints.diagnose import LLAMA2C, diagnose, refusal
-from tinyllm.checkpoints.llama_config import LlamaSizes
+from tinyllm.checkpoints.sizes import Sizes
 from tinyllm.errors import CheckpointError
 
 HEADER = struct.Struct("<7i")
@@ -14,7 +14,7 @@ MAGIC = 0x616B3432  # "ak42": versions 1 and later
 Path = str | os.PathLike[str]
 
 
-def read_header(path: Path, head: bytes, size: int) -> tuple[LlamaSizes, bool]:
+def read_header(path: Path, head: bytes, size: int) -> tuple[Sizes, bool]:
     """Return the sizes, and whether the embedding is the head; the file's size must fit them."""
     if len(head) < HEADER.size:
         raise _refusal(path, head, size, f"has {size} bytes, too few for a llama2.c file")
@@ -26,7 +26,7 @@ def read_header(path: Path, head: bytes, size: int) -> tuple[LlamaSizes, bool]:
     numbers = (dim, hidden, n_layers, n_heads, n_kv_heads, abs(vocab_size), seq_len)
     if min(numbers) < 1 or dim % (2 * n_heads) or n_heads % n_kv_heads:
         raise _refusal(path, head, size, "is not a llama2.c file")
-    sizes = LlamaSizes(
+    sizes = Sizes(
         d_model=dim,
         d_ff=hidden,
         n_layers=n_layers,
@@ -50,7 +50,7 @@ def _refusal(path: Path, head: bytes, size: int, otherwise: str) -> CheckpointEr
     return refusal(path, otherwise if kind in (None, LLAMA2C) else str(kind))
 
 
-def _parts(sizes: LlamaSizes, tied: bool) -> list[tuple[str, int, tuple[int, ...]]]:
+def _parts(sizes: Sizes, tied: bool) -> list[tuple[str, int, tuple[int, ...]]]:
     """The parts of a file, in order: Meta's name, how many follow each other, the shape of each."""
     D, F, L, d = sizes.d_model, sizes.d_ff, sizes.n_layers, sizes.head_dim
     queries, keys = sizes.n_heads * d, sizes.n_kv_heads * d
@@ -75,7 +75,7 @@ def _parts(sizes: LlamaSizes, tied: bool) -> list[tuple[str, int, tuple[int, ...
     ]
 
 
-def tensors_in_order(sizes: LlamaSizes, tied: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
+def tensors_in_order(sizes: Sizes, tied: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
     """The name and shape of every tensor, in the file's order."""
     for name, count, shape in _parts(sizes, tied):
         for layer in range(count):

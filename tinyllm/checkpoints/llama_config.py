@@ -1,12 +1,13 @@
-"""What Llama's other formats can say of a model, read from and written as a Hugging Face config."""
+"""What Llama's other formats can say of a model, from and to a Hugging Face config."""
 
-from dataclasses import dataclass
 from typing import Any
 
-from tinyllm.checkpoints.diagnose import shown
+from tinyllm.checkpoints.rope_keys import find_rope
+from tinyllm.checkpoints.sizes import HF_NAMES, Sizes
 from tinyllm.errors import ConfigError
+from tinyllm.key_reader import KeyReader
+from tinyllm.shown import shown
 
-LARGEST = 2**31 - 1
 LLAMA3_SCALING = {
     "rope_type": "llama3",
     "factor": 8.0,
@@ -16,106 +17,39 @@ LLAMA3_SCALING = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LlamaSizes:
-    """The numbers that give every weight its shape, and the longest text in tokens."""
-
-    d_model: int
-    d_ff: int
-    n_layers: int
-    n_heads: int
-    n_kv_heads: int
-    head_dim: int
-    vocab_size: int
-    max_seq_len: int
-
-
-def read_sizes(config: dict[str, Any], where: str) -> LlamaSizes:
-    """Read the sizes from a Hugging Face config. Raises ConfigError where one is impossible."""
-    d_model = whole(config, "hidden_size", where)
-    n_heads = whole(config, "num_attention_heads", where)
-    n_kv_heads = whole(config, "num_key_value_heads", where, n_heads)
-    if n_heads % n_kv_heads:
-        raise ConfigError(f"{where}: {n_heads} heads cannot share {n_kv_heads} key/value heads")
-    return LlamaSizes(
-        d_model=d_model,
-        d_ff=whole(config, "intermediate_size", where),
-        n_layers=whole(config, "num_hidden_layers", where),
-        n_heads=n_heads,
-        n_kv_heads=n_kv_heads,
-        head_dim=whole(config, "head_dim", where, d_model // n_heads),
-        vocab_size=whole(config, "vocab_size", where),
-        max_seq_len=whole(config, "max_position_embeddings", where),
-    )
-
-
-def hf_config(sizes: LlamaSizes, **other: Any) -> dict[str, Any]:
+def hf_config(sizes: Sizes, **other: Any) -> dict[str, Any]:
     """Write the sizes as a Hugging Face config for Llama; `other` keys replace or follow."""
-    derived = sizes.head_dim * sizes.n_heads == sizes.d_model
+    named = {key: getattr(sizes, field) for field, key in HF_NAMES.items()}
+    if sizes.head_dim * sizes.n_heads == sizes.d_model:
+        del named["head_dim"]
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
-        "hidden_size": sizes.d_model,
-        "intermediate_size": sizes.d_ff,
-        "num_hidden_layers": sizes.n_layers,
-        "num_attention_heads": sizes.n_heads,
-        "num_key_value_heads": sizes.n_kv_heads,
-        **({} if derived else {"head_dim": sizes.head_dim}),
-        "vocab_size": sizes.vocab_size,
-        "max_position_embeddings": sizes.max_seq_len,
+        **named,
         "hidden_act": "silu",
         **other,
     }
 
 
-def whole(values: dict[str, Any], key: str, where: str, default: int | None = None) -> int:
-    """The whole number from 1 on under `key`, or the default where it is absent or null."""
-    value = values.get(key)
-    value = default if value is None else value
-    if type(value) is not int or not 1 <= value <= LARGEST:
-        raise ConfigError(
-            f"{where}: {key} is {shown(value)}; expected a whole number from 1 to {LARGEST}"
-        )
-    return value
+def rope_of(config: KeyReader) -> tuple[float, dict[str, Any] | None]:
+    """The base of RoPE and its scaling, in one spelling: None where it is not scaled."""
+    theta, kind, keys = find_rope(config)
+    if kind == "default":
+        return theta, None
+    apart = ("type", "rope_type", "rope_theta")
+    numbers = {key: value for key, value in keys.values.items() if key not in apart}
+    return theta, {"rope_type": kind, **numbers}
 
 
-def number(values: dict[str, Any], key: str, where: str, default: float | None = None) -> float:
-    """The positive number under `key`, or the default where it is absent or null."""
-    value: Any = values.get(key)
-    value = default if value is None else value
-    if type(value) not in (int, float) or not 0 < value < float("inf"):
-        raise ConfigError(f"{where}: {key} is {shown(value)}; expected a positive number")
-    return float(value)
-
-
-def rope_of(config: dict[str, Any], where: str) -> tuple[float, dict[str, Any] | None]:
-    """The base of RoPE and its scaling, in whichever spelling: None where it is not scaled."""
-    spoken = [config.get(key) or {} for key in ("rope_parameters", "rope_scaling")]
-    if not all(isinstance(branch, dict) for branch in spoken):
-        raise ConfigError(f"{where}: rope_parameters and rope_scaling must be objects")
-    given = [branch for branch in (config, *spoken) if branch.get("rope_theta") is not None]
-    thetas = {number(branch, "rope_theta", where) for branch in given}
-    scalings = [
-        {"rope_type": branch.get("type", "default")}
-        | {key: value for key, value in branch.items() if key not in ("type", "rope_theta")}
-        for branch in spoken
-        if branch
-    ]
-    if len(thetas) > 1 or (len(scalings) > 1 and scalings[0] != scalings[1]):
-        raise ConfigError(f"{where}: rope_theta, rope_parameters and rope_scaling differ")
-    theta = thetas.pop() if thetas else 10000.0  # of files older than the key
-    scaled = bool(scalings) and scalings[0]["rope_type"] != "default"
-    return theta, scalings[0] if scaled else None
-
-
-def window_of(config: dict[str, Any], where: str) -> int | None:
+def window_of(config: KeyReader) -> int | None:
     """The sliding window, in tokens: Mistral's is 4096 unless the config says null."""
-    if config.get("model_type") != "mistral" or config.get("sliding_window", 4096) is None:
+    says_null = config.get("sliding_window") is None and "sliding_window" in config.values
+    if config.get("model_type") != "mistral" or says_null:
         return None
-    return whole(config, "sliding_window", where, 4096)
+    return config.integer("sliding_window", 1, 2**31, default=4096)
 
 
-def refuse_beyond_llama(config: dict[str, Any], where: str, layout: str) -> None:
+def refuse_beyond_llama(config: KeyReader, layout: str) -> None:
     """Raise ConfigError for what is neither Llama nor Mistral."""
     known = {
         "model_type": ("llama", "mistral"),
@@ -124,5 +58,6 @@ def refuse_beyond_llama(config: dict[str, Any], where: str, layout: str) -> None
         "quantization_config": (None,),
     }
     for key, values in known.items():
-        if config.get(key) not in values:
-            raise ConfigError(f"{where}: {layout} cannot hold {key} = {shown(config.get(key))}")
+        value = config.get(key)
+        if value not in values:
+            raise ConfigError(f"{config.where}: {layout} cannot hold {key} = {shown(value)}")

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from tinyllm.backend import Array, Backend, get_backend
-from tinyllm.checkpoints.diagnose import shown
 from tinyllm.errors import CheckpointError
 from tinyllm.ops.rope import half_to_interleaved, interleaved_to_half
+from tinyllm.shown import shown
 
 _WHOLE = {
     "model.embed_tokens.weight": "tok_embeddings.weight",

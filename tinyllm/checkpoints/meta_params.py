@@ -10,23 +10,32 @@ import warnings
 from math import ceil
 from typing import Any
 
-from tinyllm.checkpoints.diagnose import shown
 from tinyllm.checkpoints.llama_config import (
     LLAMA3_SCALING,
-    LlamaSizes,
     hf_config,
-    number,
-    read_sizes,
     refuse_beyond_llama,
     rope_of,
-    whole,
     window_of,
 )
+from tinyllm.checkpoints.rope_keys import find_rope
+from tinyllm.checkpoints.sizes import EPS_RANGE, LARGEST, read_sizes
 from tinyllm.errors import ConfigError
+from tinyllm.key_reader import KeyReader
+from tinyllm.shown import shown
+
+_NAMES = {
+    "d_model": "dim",
+    "d_ff": "hidden_dim",
+    "n_layers": "n_layers",
+    "n_heads": "n_heads",
+    "n_kv_heads": "n_kv_heads",
+    "head_dim": "head_dim",
+    "vocab_size": "vocab_size",
+    "max_seq_len": "max_seq_len",
+}
 
 _KNOWN = {
-    "dim", "n_layers", "n_heads", "n_kv_heads", "head_dim", "vocab_size", "norm_eps",
-    "hidden_dim", "multiple_of", "ffn_dim_multiplier", "max_seq_len", "max_batch_size",
+    *_NAMES.values(), "norm_eps", "multiple_of", "ffn_dim_multiplier", "max_batch_size",
     "rope_theta", "use_scaled_rope", "sliding_window", "tied_embeddings",
 }  # fmt: skip
 
@@ -39,12 +48,16 @@ def params_to_config(params: dict[str, Any], where: str) -> dict[str, Any]:
     unknown = sorted(params.keys() - _KNOWN)
     if unknown:
         raise ConfigError(f"{where}: {shown(unknown[0])} is not known, so its effect is not either")
+    keys = KeyReader(params, where)
+    # What may be left out is filled in, so that sizes are read under Meta's names as under others.
+    filled = params | {"hidden_dim": _hidden_dim(keys)}
+    filled["max_seq_len"] = keys.integer("max_seq_len", 1, 2**31, default=2048)
     return hf_config(
-        _read_sizes(params, where),
-        rms_norm_eps=number(params, "norm_eps", where),
-        **_read_rope(params, where),
-        **_read_window(params, where),
-        tie_word_embeddings=_flag(params, "tied_embeddings", where),
+        read_sizes(KeyReader(filled, where), _NAMES),
+        rms_norm_eps=keys.number("norm_eps", *EPS_RANGE),
+        **_read_rope(keys),
+        **_read_window(keys),
+        tie_word_embeddings=keys.boolean("tied_embeddings", False),
     )
 
 
@@ -55,88 +68,55 @@ def config_to_params(config: dict[str, Any], where: str) -> dict[str, Any]:
 
     Raises ConfigError for what params.json cannot say.
     """
-    refuse_beyond_llama(config, where, "Meta's layout")
-    theta, scaling = rope_of(config, where)
+    keys = KeyReader(config, where)
+    refuse_beyond_llama(keys, "Meta's layout")
+    theta, scaling = rope_of(keys)
     if scaling not in (None, LLAMA3_SCALING):
         raise ConfigError(f"{where}: Meta's layout cannot hold rope_scaling = {shown(scaling)}")
-    sizes = read_sizes(config, where)
-    params: dict[str, Any] = {
-        "dim": sizes.d_model,
-        "n_layers": sizes.n_layers,
-        "n_heads": sizes.n_heads,
-        "n_kv_heads": sizes.n_kv_heads,
-        "head_dim": sizes.head_dim,
-        "hidden_dim": sizes.d_ff,
-        "vocab_size": sizes.vocab_size,
-        "max_seq_len": sizes.max_seq_len,
-        "norm_eps": number(config, "rms_norm_eps", where),
-        "rope_theta": theta,
-    }
+    sizes = read_sizes(keys)
+    params: dict[str, Any] = {key: getattr(sizes, field) for field, key in _NAMES.items()}
+    params |= {"norm_eps": keys.number("rms_norm_eps", *EPS_RANGE), "rope_theta": theta}
     if scaling:
         params["use_scaled_rope"] = True
     if config.get("model_type") == "mistral":
-        params["sliding_window"] = window_of(config, where)
+        params["sliding_window"] = window_of(keys)
     if config.get("tie_word_embeddings"):
         params["tied_embeddings"] = True
     return params
 
 
-def _read_sizes(params: dict[str, Any], where: str) -> LlamaSizes:
-    """Read the sizes under Meta's names."""
-    dim, n_heads = whole(params, "dim", where), whole(params, "n_heads", where)
-    return read_sizes(
-        {
-            "hidden_size": dim,
-            "intermediate_size": _hidden_dim(params, dim, where),
-            "num_hidden_layers": whole(params, "n_layers", where),
-            "num_attention_heads": n_heads,
-            "num_key_value_heads": whole(params, "n_kv_heads", where, n_heads),
-            "head_dim": whole(params, "head_dim", where, dim // n_heads),
-            "vocab_size": whole(params, "vocab_size", where),
-            "max_position_embeddings": whole(params, "max_seq_len", where, 2048),
-        },
-        where,
-    )
-
-
-def _hidden_dim(params: dict[str, Any], dim: int, where: str) -> int:
+def _hidden_dim(keys: KeyReader) -> int:
     """The width of the MLP: given, or F = m ⌈⌊r ⌊8D/3⌋⌋ / m⌉.
 
     r is ffn_dim_multiplier, m multiple_of.
     """
-    if params.get("hidden_dim") is not None:
-        return whole(params, "hidden_dim", where)
-    multiple = whole(params, "multiple_of", where, 256)
-    ratio = number(params, "ffn_dim_multiplier", where, 1.0)
+    given = keys.integer("hidden_dim", 1, LARGEST, default=None)
+    if given is not None:
+        return given
+    dim = keys.integer("dim", 1, LARGEST)
+    multiple = keys.integer("multiple_of", 1, LARGEST, default=256)
+    ratio = keys.number("ffn_dim_multiplier", 0.0, LARGEST, default=1.0)
     return multiple * ceil(int(ratio * (8 * dim // 3)) / multiple)
 
 
-def _read_rope(params: dict[str, Any], where: str) -> dict[str, Any]:
-    rope: dict[str, Any] = {"rope_theta": number(params, "rope_theta", where, 10000.0)}
-    if _flag(params, "use_scaled_rope", where):
+def _read_rope(keys: KeyReader) -> dict[str, Any]:
+    rope: dict[str, Any] = {"rope_theta": find_rope(keys)[0]}
+    if keys.boolean("use_scaled_rope", False):
         warnings.warn(
-            f"{where}: use_scaled_rope is taken for Llama 3.1's factor of 8; the file does not "
-            "say it, and Llama 3.2 has 32",
+            f"{keys.where}: use_scaled_rope is taken for Llama 3.1's factor of 8; the file does "
+            "not say it, and Llama 3.2 has 32",
             stacklevel=4,
         )
         rope["rope_scaling"] = dict(LLAMA3_SCALING)
     return rope
 
 
-def _read_window(params: dict[str, Any], where: str) -> dict[str, Any]:
+def _read_window(keys: KeyReader) -> dict[str, Any]:
     """Mistral's keys, where the file speaks of a window, be it null."""
-    if "sliding_window" not in params:
+    if "sliding_window" not in keys.values:
         return {}
-    window = params["sliding_window"]
     return {
         "architectures": ["MistralForCausalLM"],
         "model_type": "mistral",
-        "sliding_window": None if window is None else whole(params, "sliding_window", where),
+        "sliding_window": keys.integer("sliding_window", 1, 2**31, default=None),
     }
-
-
-def _flag(params: dict[str, Any], key: str, where: str) -> bool:
-    value = params.get(key)
-    if value is not None and type(value) is not bool:
-        raise ConfigError(f"{where}: {key} is {shown(value)}; expected true or false")
-    return bool(value)

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 import ml_dtypes
 import numpy as np
 
-from tinyllm.checkpoints.diagnose import shown
 from tinyllm.errors import CheckpointError
+from tinyllm.shown import shown
 
 FLOATS = {np.dtype(kind) for kind in (np.float64, np.float32, np.float16, ml_dtypes.bfloat16)}
 SHOWN = 5  # of each kind of problem

@@ -13,11 +13,12 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from tinyllm.checkpoints.atomic import atomic_write
-from tinyllm.checkpoints.diagnose import diagnose, refusal, shown
+from tinyllm.checkpoints.diagnose import diagnose, refusal
 from tinyllm.checkpoints.dtypes import DTYPES, little_endian
 from tinyllm.checkpoints.regular_file import open_regular
 from tinyllm.checkpoints.safetensors_header import Entry, data_size, format_header, parse_header
 from tinyllm.errors import CheckpointError
+from tinyllm.shown import shown
 
 MAX_HEADER = 16 * 2**20  # bytes: 280,000 tensors; ten times that take Python a quarter of a minute
 Path = str | os.PathLike[str]

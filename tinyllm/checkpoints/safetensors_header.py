@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from tinyllm.checkpoints.diagnose import shown
 from tinyllm.checkpoints.dtypes import DTYPES, little_endian
 from tinyllm.errors import CheckpointError
+from tinyllm.shown import shown
 
 FIELDS = {"dtype", "shape", "data_offsets"}
 MAX_RANK = 64  # NumPy's

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from tinyllm.checkpoints.atomic import atomic_write
-from tinyllm.checkpoints.diagnose import refusal, shown
+from tinyllm.checkpoints.diagnose import refusal
 from tinyllm.checkpoints.safetensors_file import read_tensors, write_tensors
 from tinyllm.errors import CheckpointError
 from tinyllm.json_file import MEBIBYTE, read_json
+from tinyllm.shown import shown
 
 MAX_INDEX = 16 * MEBIBYTE  # the index of a model of 671 billion parameters has 9
 _SHARD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\.safetensors\Z")  # $ allows a line break

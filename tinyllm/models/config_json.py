@@ -1,14 +1,14 @@
 """Read and write config.json, the Hugging Face description of a model."""
 
+from dataclasses import asdict
 from typing import Any
 
+from tinyllm.checkpoints.sizes import EPS_RANGE, HF_NAMES, read_sizes
 from tinyllm.errors import ConfigError
+from tinyllm.key_reader import KeyReader
 from tinyllm.models.config import DecoderConfig
-from tinyllm.models.families import FAMILIES, MOST_LAYERS, layer_types
-from tinyllm.models.key_reader import KeyReader
+from tinyllm.models.families import FAMILIES, layer_types
 from tinyllm.models.rope_json import read_rope, write_rope
-
-LARGEST = 2**24  # of any axis of a weight
 
 # Keys that do not change what a trained model computes.
 HARMLESS = frozenset(
@@ -44,22 +44,17 @@ def read_config_json(values: dict[str, Any], where: str) -> DecoderConfig:
     family = FAMILIES[name]
     if keys.get("architectures") not in (None, [], [family.architecture]):
         raise keys.error("architectures", f"expected {[family.architecture]} for a {name}")
-    max_seq_len = keys.integer("max_position_embeddings", 1, 2**31)
-    vocab_size = keys.integer("vocab_size", 1, LARGEST)
+    sizes = read_sizes(keys, head_dim=family.head_dim)
     keys.string("hidden_act", ("silu",), default="silu")
     config = DecoderConfig(
         family=name,
-        vocab_size=vocab_size,
-        d_ff=keys.integer("intermediate_size", 1, LARGEST),
-        n_layers=keys.integer("num_hidden_layers", 1, MOST_LAYERS),
-        max_seq_len=max_seq_len,
-        norm_eps=keys.number("rms_norm_eps", 1e-30, 1.0),
-        rope=read_rope(keys, max_seq_len),
+        norm_eps=keys.number("rms_norm_eps", *EPS_RANGE),
+        rope=read_rope(keys, sizes.max_seq_len),
         tie_embeddings=keys.boolean("tie_word_embeddings", False),
-        bos_id=keys.integer("bos_token_id", 0, vocab_size - 1, default=None),
-        eos_ids=read_eos(keys, vocab_size),
-        **_read_heads(keys, family.head_dim),
-        **family.read(keys),
+        bos_id=keys.integer("bos_token_id", 0, sizes.vocab_size - 1, default=None),
+        eos_ids=read_eos(keys, sizes.vocab_size),
+        **asdict(sizes),
+        **family.read(keys, sizes.n_layers),
     )
     if keys.number("partial_rotary_factor", 0.0, default=1.0) != 1.0:
         raise keys.error("partial_rotary_factor", f"tinyllm rotates whole heads in a {name}")
@@ -75,15 +70,8 @@ def write_config_json(config: DecoderConfig, dtype: str) -> dict[str, Any]:
     return {
         "architectures": [family.architecture],
         "model_type": config.family,
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.d_model,
-        "intermediate_size": config.d_ff,
-        "num_hidden_layers": config.n_layers,
-        "num_attention_heads": config.n_heads,
-        "num_key_value_heads": config.n_kv_heads,
-        "head_dim": config.head_dim,
+        **{key: getattr(config, field) for field, key in HF_NAMES.items()},
         "hidden_act": "silu",
-        "max_position_embeddings": config.max_seq_len,
         "rms_norm_eps": config.norm_eps,
         "tie_word_embeddings": config.tie_embeddings,
         "bos_token_id": config.bos_id,
@@ -101,30 +89,6 @@ def read_eos(keys: KeyReader, vocab_size: int) -> tuple[int, ...]:
     if not all(type(i) is int and 0 <= i < vocab_size for i in ids):
         raise keys.error("eos_token_id", f"expected ids from 0 to {vocab_size - 1}")
     return tuple(dict.fromkeys(ids))
-
-
-def _read_heads(keys: KeyReader, head_dim: int | None) -> dict[str, Any]:
-    """Read the sizes of attention; `head_dim` or an equal share, where the file gives none."""
-    d_model = keys.integer("hidden_size", 1, LARGEST)
-    n_heads = keys.integer("num_attention_heads", 1, LARGEST)
-    n_kv_heads = keys.integer("num_key_value_heads", 1, LARGEST, default=n_heads)
-    if n_heads % n_kv_heads:
-        raise keys.error("num_key_value_heads", f"expected a divisor of {n_heads} heads")
-    head_dim = keys.integer("head_dim", 1, LARGEST, default=head_dim)
-    if head_dim is None:
-        if d_model % n_heads:
-            raise keys.error(
-                "hidden_size", f"expected a multiple of {n_heads} heads, or a head_dim"
-            )
-        head_dim = d_model // n_heads
-    if head_dim % 2:
-        raise ConfigError(f"{keys.where}: head_dim is {head_dim}; RoPE turns pairs of features")
-    return {
-        "d_model": d_model,
-        "n_heads": n_heads,
-        "n_kv_heads": n_kv_heads,
-        "head_dim": head_dim,
-    }
 
 
 def _refuse_what_is_not_weights(keys: KeyReader) -> None:

@@ -8,32 +8,34 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tinyllm.key_reader import KeyReader
 from tinyllm.models.config import DecoderConfig
-from tinyllm.models.key_reader import KeyReader
 
-MOST_LAYERS = 5000  # more would be a damaged file: a plan of shapes is made before any data is read
 DEFAULT_WINDOW = 4096  # tokens, of the families that have one, where the file does not say
 FULL, SLIDING = "full_attention", "sliding_attention"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Family:
-    """One row: `read` returns fields of DecoderConfig, `write` the keys that say the same."""
+    """One row: `read` returns fields of DecoderConfig, `write` the keys that say the same.
+
+    `read` also takes the number of layers.
+    """
 
     architecture: str
     head_dim: int | None = None  # where the file gives none; None: each head's share of d_model
-    read: Callable[[KeyReader], dict[str, Any]]
+    read: Callable[[KeyReader, int], dict[str, Any]]
     write: Callable[[DecoderConfig], dict[str, Any]]
 
 
-def _read_llama(keys: KeyReader) -> dict[str, Any]:
+def _read_llama(keys: KeyReader, n_layers: int) -> dict[str, Any]:
     """Llama 1 to 3.x (Touvron et al. 2023; Dubey et al. 2024), and what is shaped like it."""
     biased = keys.boolean("attention_bias", False)
     return {
         "qkv_bias": biased,
         "o_bias": biased,
         "mlp_bias": keys.boolean("mlp_bias", False),
-        "windows": (None,) * _n_layers(keys),
+        "windows": (None,) * n_layers,
     }
 
 
@@ -41,24 +43,24 @@ def _write_llama(config: DecoderConfig) -> dict[str, Any]:
     return {"attention_bias": config.o_bias, "mlp_bias": config.mlp_bias}
 
 
-def _read_mistral(keys: KeyReader) -> dict[str, Any]:
+def _read_mistral(keys: KeyReader, n_layers: int) -> dict[str, Any]:
     """Mistral (Jiang et al. 2023, arXiv:2310.06825): the same window in every layer."""
-    return {"windows": (_read_window(keys),) * _n_layers(keys)}
+    return {"windows": (_read_window(keys),) * n_layers}
 
 
 def _write_mistral(config: DecoderConfig) -> dict[str, Any]:
     return {"sliding_window": config.windows[0]}
 
 
-def _read_qwen2(keys: KeyReader) -> dict[str, Any]:
+def _read_qwen2(keys: KeyReader, n_layers: int) -> dict[str, Any]:
     """Qwen2 and 2.5 (Yang et al. 2024, arXiv:2407.10671): biases on queries, keys and values."""
-    return {"qkv_bias": True, "windows": _read_qwen_windows(keys)}
+    return {"qkv_bias": True, "windows": _read_qwen_windows(keys, n_layers)}
 
 
-def _read_qwen3(keys: KeyReader) -> dict[str, Any]:
+def _read_qwen3(keys: KeyReader, n_layers: int) -> dict[str, Any]:
     """Qwen3 (Yang et al. 2025, arXiv:2505.09388): norms on queries and keys instead of biases."""
     biased = keys.boolean("attention_bias", False)
-    windows = _read_qwen_windows(keys)
+    windows = _read_qwen_windows(keys, n_layers)
     return {"qkv_bias": biased, "o_bias": biased, "qk_norm": True, "windows": windows}
 
 
@@ -66,12 +68,11 @@ def _write_qwen3(config: DecoderConfig) -> dict[str, Any]:
     return {"attention_bias": config.o_bias, **_write_qwen_windows(config)}
 
 
-def _read_qwen_windows(keys: KeyReader) -> tuple[int | None, ...]:
+def _read_qwen_windows(keys: KeyReader, n_layers: int) -> tuple[int | None, ...]:
     """Layers have the window that `layer_types` gives them, else all from `max_window_layers` on.
 
     `sliding_window` is its width, which counts for nothing unless `use_sliding_window` is true.
     """
-    n_layers = _n_layers(keys)
     width = _read_window(keys)
     first = keys.integer("max_window_layers", 0, 2**31, default=28)
     if not keys.boolean("use_sliding_window", False):
@@ -109,10 +110,6 @@ def _read_window(keys: KeyReader) -> int | None:
     """The window in tokens: none where the file says null, the usual one where it says nothing."""
     width = keys.integer("sliding_window", 1, 2**31, default=None)
     return width if "sliding_window" in keys.values else DEFAULT_WINDOW
-
-
-def _n_layers(keys: KeyReader) -> int:
-    return keys.integer("num_hidden_layers", 1, MOST_LAYERS)
 
 
 FAMILIES = {

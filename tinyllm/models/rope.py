@@ -1,6 +1,7 @@
 """How a model's rotary positions are scaled, as its config describes it."""
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,42 +30,33 @@ class Rope:
     scale: float = 1.0  # of cos and sin
 
 
+_KINDS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
+    "default": (default_frequencies, ()),
+    "linear": (linear_frequencies, ("factor",)),
+    "dynamic": (dynamic_frequencies, ("factor", "original_context")),
+    "llama3": (
+        llama3_frequencies,
+        ("factor", "low_freq_factor", "high_freq_factor", "original_context"),
+    ),
+    "yarn": (
+        yarn_frequencies,
+        ("factor", "original_context", "beta_fast", "beta_slow", "truncate"),
+    ),
+}
+
+
+def rope_numbers(rope: Rope) -> dict[str, Any]:
+    """Return the numbers that count for this kind of scaling, by the names of their fields."""
+    return {name: getattr(rope, name) for name in _KINDS[rope.kind][1]}
+
+
 @functools.lru_cache(maxsize=64)
 def rope_frequencies(rope: Rope, head_dim: int, context: int) -> Any:
     """Return the radians per position of each feature pair, for a text of `context` tokens.
 
     Only `dynamic` scaling looks at the context, and only beyond the original one.
     """
-    match rope.kind:
-        case "default":
-            return default_frequencies(rope.theta, head_dim)
-        case "linear":
-            return linear_frequencies(rope.theta, head_dim, factor=rope.factor)
-        case "dynamic":
-            return dynamic_frequencies(
-                rope.theta,
-                head_dim,
-                factor=rope.factor,
-                original_context=rope.original_context,
-                context=context,
-            )
-        case "llama3":
-            return llama3_frequencies(
-                rope.theta,
-                head_dim,
-                factor=rope.factor,
-                low_freq_factor=rope.low_freq_factor,
-                high_freq_factor=rope.high_freq_factor,
-                original_context=rope.original_context,
-            )
-        case "yarn":
-            return yarn_frequencies(
-                rope.theta,
-                head_dim,
-                factor=rope.factor,
-                original_context=rope.original_context,
-                beta_fast=rope.beta_fast,
-                beta_slow=rope.beta_slow,
-                truncate=rope.truncate,
-            )
-    raise AssertionError(f"a Rope of kind {rope.kind!r} was made")  # readers refuse other kinds
+    numbers = rope_numbers(rope)
+    if rope.kind == "dynamic":
+        numbers["context"] = context
+    return _KINDS[rope.kind][0](rope.theta, head_dim, **numbers)

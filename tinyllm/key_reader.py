@@ -4,6 +4,7 @@ import math
 from typing import Any, TypeVar
 
 from tinyllm.errors import ConfigError
+from tinyllm.shown import plain, shown
 
 T = TypeVar("T")
 _REQUIRED: Any = object()
@@ -61,7 +62,7 @@ class KeyReader:
 
     def error(self, key: str, expected: str) -> ConfigError:
         """Describe what is wrong with a key."""
-        return ConfigError(f"{self.where}: {key} is {_short(self.values.get(key))}; {expected}")
+        return ConfigError(f"{self.where}: {key} is {shown(self.values.get(key))}; {expected}")
 
     def refuse_unread(self, harmless: frozenset[str] = frozenset()) -> None:
         """Raise ConfigError for keys that nobody read, unless they are known to do no harm.
@@ -77,7 +78,9 @@ class KeyReader:
             and value not in (None, False, "", [], {})
         ]
         if unread:
-            keys = ", ".join(f"{key} = {_short(self.values[key])}" for key in sorted(unread)[:5])
+            keys = ", ".join(
+                f"{plain(key)} = {shown(self.values[key])}" for key in sorted(unread)[:5]
+            )
             raise ConfigError(
                 f"{self.where}: tinyllm does not know {keys}: if it does not change what the model "
                 f"computes, remove it from the file"
@@ -90,8 +93,3 @@ class KeyReader:
         if default is _REQUIRED:
             raise ConfigError(f"{self.where}: {key} is missing")
         return default
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

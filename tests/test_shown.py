@@ -1,0 +1,29 @@
+"""tinyllm.shown: nothing that a file says breaks a line or commands a terminal."""
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinyllm.shown import plain, shown
+
+
+@given(st.recursive(st.text() | st.integers() | st.none(), st.lists))
+def test_a_value_fits_one_line(value):
+    assert shown(value).isprintable()
+
+
+def test_a_long_value_is_cut():
+    assert len(shown("x" * 10**6)) <= 120
+    assert len(shown([[10**100] * 100] * 100)) == 200
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_a_name_is_itself_or_its_repr(name):
+    assert plain(name) == (name if name.isprintable() else repr(name))
+    assert plain(name).isprintable()
+
+
+def test_paths_are_names():
+    assert plain(Path("a") / "config.json") == str(Path("a") / "config.json")
+    assert plain("a\x1b[31m") == r"'a\x1b[31m'"
