@@ -196,7 +196,10 @@ BAD = {
     "an unknown model": (model(type="WordPiece"), "type 'WordPiece' is not supported"),
     "a Unigram model": (model(type="Unigram"), "type 'Unigram' is not supported"),
     "a model of no type": (model(type=None), "type 'None' is not supported"),
-    "byte-level BPE": (model(byte_fallback=False), "a model of type .BPE. is not supported"),
+    "byte-level BPE": (
+        model(byte_fallback=False),
+        "BPE without byte_fallback needs the pre_tokenizer ByteLevel; the file has None",
+    ),
     "dropout": (model(dropout=0.1), "'dropout' = 0.1 is not supported"),
     "ignored merges": (model(ignore_merges=True), "'ignore_merges' = True is not supported"),
     "a subword prefix": (model(continuing_subword_prefix="##"), "= ## is not supported"),
@@ -222,8 +225,8 @@ BAD = {
         "the decoder .*Fuse.* is not supported",
     ),
     "an unknown post_processor": (
-        {"post_processor": {"type": "ByteLevel"}},
-        "the post_processor .*ByteLevel.* is not supported",
+        {"post_processor": {"type": "PairProcessing"}},
+        "the post_processor .*PairProcessing.* is not supported",
     ),
     "a BOS not in the vocabulary": (
         {"post_processor": json.loads(json.dumps(TEMPLATE).replace("<s>", "[B]"))},

@@ -20,6 +20,7 @@ def assemble(
     user_defined: dict[str, int],
     roles: dict[str, str | None],
     add_bos: bool,
+    add_eos: bool,
     settings: Settings,
     normalize: Normalize,
     pretokenize: Pretokenize,
@@ -30,8 +31,9 @@ def assemble(
     """Build the tokenizer of the vocabulary `ids` with its `added` tokens (see `combine`).
 
     `piece_bytes` is what a piece stands for in a text, `first_bytes` what at the start of one.
-    `user_defined` are literals of the normalized text. `add_bos` is the vocabulary's own word, on
-    which `settings` has the last. Raises TokenizerError where BOS is wanted and there is none.
+    `user_defined` are literals of the normalized text. `add_bos` and `add_eos` are the vocabulary's
+    own word, on which `settings` has the last. Raises TokenizerError where BOS or EOS is wanted and
+    there is none.
     """
     special = {token.content: token.id for token in added.values() if token.special}
     text = [token for token in added.values() if not token.special]
@@ -40,10 +42,14 @@ def assemble(
     shown = {id_: piece for piece, id_ in ids.items() if piece not in special}
     shown |= {id_: found for found, id_ in normalized.items()}  # the text that it was found as
     table = {id_: piece_bytes(shown[id_]) if id_ in shown else b"" for id_ in ids.values()}
-    first_table = {id_: first_bytes(piece) for id_, piece in shown.items()}
+    first_table = {}
+    if first_bytes is not piece_bytes:
+        first_table = {id_: first_bytes(piece) for id_, piece in shown.items()}
     role_ids = {role: None if name is None else ids[name] for role, name in roles.items()}
     if settings.add_bos and role_ids.get("bos") is None:
         raise TokenizerError(f"{path}: a prompt is to begin with BOS, and no token is BOS")
+    if settings.add_eos and role_ids.get("eos") is None:
+        raise TokenizerError(f"{path}: a text is to end with EOS, and no token is EOS")
     return Tokenizer(
         normalize=normalize,
         pretokenize=pretokenize,
@@ -59,6 +65,7 @@ def assemble(
         unk_id=role_ids.get("unk"),
         pad_id=role_ids.get("pad"),
         add_bos=add_bos if settings.add_bos is None else settings.add_bos,
+        add_eos=add_eos if settings.add_eos is None else settings.add_eos,
         sources=sources,
         export=export,
     )

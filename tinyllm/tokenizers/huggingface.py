@@ -13,14 +13,23 @@ from tinyllm.json_file import read_json
 from tinyllm.tokenizers.added_tokens import AddedToken, combine, read_added_token
 from tinyllm.tokenizers.assembly import assemble
 from tinyllm.tokenizers.huggingface_byte_fallback import read_byte_fallback
+from tinyllm.tokenizers.huggingface_byte_level import read_byte_level
 from tinyllm.tokenizers.huggingface_model import HuggingFaceModel
 from tinyllm.tokenizers.normalizers import read_normalizer
+from tinyllm.tokenizers.post_processors import read_post_processor
 from tinyllm.tokenizers.settings import Settings
 from tinyllm.tokenizers.tokenizer import Tokenizer
 
 # The reader of each kind takes the path and the whole file, of which `model` is an object.
 _READERS: dict[str, Callable[[Path, dict[str, Any]], HuggingFaceModel]] = {
     "BPE with byte_fallback": read_byte_fallback,
+    "BPE": read_byte_level,
+}
+_USUAL_NAMES = {
+    "bos": ("<s>", "<|begin_of_text|>", "<|endoftext|>"),
+    "eos": ("</s>", "<|end_of_text|>", "<|endoftext|>"),
+    "unk": (),
+    "pad": ("<pad>",),
 }
 
 
@@ -34,8 +43,8 @@ def read_tokenizer_json(path: Path, settings: Settings, sources: dict[str, bytes
     kind = _kind(path, file.get("model"))
     model = _READERS[kind](path, file)
     added = _read_added_tokens(path, file.get("added_tokens"))
-    first = _first_token(path, file.get("post_processor"))
-    roles = _roles(model.unknown, added, first) | settings.roles
+    first, last = read_post_processor(path, file.get("post_processor"))
+    roles = _roles(model.unknown, added, first, last) | settings.roles
     ids, by_content = combine(path, model.ids, [*added, *settings.added], roles)
     return assemble(
         path,
@@ -46,6 +55,7 @@ def read_tokenizer_json(path: Path, settings: Settings, sources: dict[str, bytes
         first_bytes=model.first_bytes,
         roles=roles,
         add_bos=first is not None and first == roles.get("bos"),
+        add_eos=last is not None and last == roles.get("eos"),
         settings=settings,
         normalize=read_normalizer(path, file.get("normalizer")),
         pretokenize=model.pretokenize,
@@ -79,25 +89,12 @@ def _read_added_tokens(path: Path, entries: Any) -> list[AddedToken]:
 
 
 def _roles(
-    unknown: str | None, added: list[AddedToken], first: str | None
+    unknown: str | None, added: list[AddedToken], first: str | None, last: str | None
 ) -> dict[str, str | None]:
     """Tell BOS, EOS and the others by what the file says of them, or by their usual names."""
     special = {token.content for token in added if token.special}
-    usual = {"bos": "<s>", "eos": "</s>", "pad": "<pad>"}
-    found: dict[str, str | None] = {role: p for role, p in usual.items() if p in special}
-    return found | {"unk": unknown} | ({"bos": first} if first else {})
-
-
-def _first_token(path: Path, spec: Any) -> str | None:
-    """The token that a post_processor puts before a text: BOS, or None for nothing."""
-    if spec is None:
-        return None
-    match spec:
-        case {"type": "TemplateProcessing", "single": [{"Sequence": _}, *_]}:
-            return None
-        case {
-            "type": "TemplateProcessing",
-            "single": [{"SpecialToken": {"id": str(token)}}, {"Sequence": _}, *_],
-        }:
-            return token
-    raise TokenizerError(f"{path}: the post_processor {str(spec)[:120]} is not supported")
+    told = {"bos": first, "eos": last, "unk": unknown}
+    return {
+        role: told.get(role) or next((name for name in usual if name in special), None)
+        for role, usual in _USUAL_NAMES.items()
+    }

@@ -37,14 +37,15 @@ def read_merges(path: Path, merges: Any, vocab: dict[str, int]) -> dict[tuple[st
         pair = entry.split(" ") if isinstance(entry, str) else entry
         match pair:
             case [str(left), str(right)]:
-                unknown = [p for p in (left, right, left + right) if p not in vocab]
+                pass
             case _:
                 raise TokenizerError(
                     f"{path}: merge {i} is {str(entry)[:80]!r}; expected two pieces"
                 )
-        if unknown:
+        if not (left in vocab and right in vocab and left + right in vocab):
+            unknown = next(p for p in (left, right, left + right) if p not in vocab)
             raise TokenizerError(
-                f"{path}: merge {i} needs the piece {unknown[0]!r}, which is not in the vocabulary"
+                f"{path}: merge {i} needs the piece {unknown!r}, which is not in the vocabulary"
             )
         if ranks.setdefault((left, right), i) != i:
             raise TokenizerError(f"{path}: merges {ranks[left, right]} and {i} are the same")

@@ -96,6 +96,7 @@ def sentencepiece_tokenizer(
         first_bytes=first_piece_bytes if vocabulary.drops_space else piece_bytes,
         roles=roles,
         add_bos=roles.get("bos") is not None,
+        add_eos=False,
         settings=settings,
         normalize=normalizer(vocabulary),
         pretokenize=lambda part, at_start: (part,),

@@ -19,6 +19,7 @@ class Settings:
         default_factory=dict
     )  # "bos" -> "<s>"; None: there is none
     add_bos: bool | None = None
+    add_eos: bool | None = None
     added: tuple[AddedToken, ...] = ()
 
 
@@ -29,9 +30,6 @@ def read_settings(path: Path) -> Settings:
     over. Raises TokenizerError where the rest is not as expected.
     """
     entries = read_json(path, TokenizerError, 16 * MEBIBYTE)
-    add_bos = entries.get("add_bos_token")
-    if add_bos is not None and type(add_bos) is not bool:
-        raise TokenizerError(f"{path}: add_bos_token is {str(add_bos)[:40]!r}; expected a boolean")
     decoder = entries.get("added_tokens_decoder", {})
     if not isinstance(decoder, dict):
         raise TokenizerError(f"{path}: added_tokens_decoder is no object of ids and tokens")
@@ -41,12 +39,21 @@ def read_settings(path: Path) -> Settings:
             for role in ROLES
             if (key := f"{role}_token") in entries
         },
-        add_bos=add_bos,
+        add_bos=_flag(path, entries, "add_bos_token"),
+        add_eos=_flag(path, entries, "add_eos_token"),
         added=tuple(
             read_added_token(path, entry, int(id_) if id_.isdecimal() and len(id_) < 10 else id_)
             for id_, entry in decoder.items()
         ),
     )
+
+
+def _flag(path: Path, entries: dict[str, Any], key: str) -> bool | None:
+    """Read a boolean; None where it is not there."""
+    value = entries.get(key)
+    if not isinstance(value, bool | None):
+        raise TokenizerError(f"{path}: {key} is {str(value)[:40]!r}; expected a boolean")
+    return value
 
 
 def _token_name(path: Path, key: str, value: Any) -> str | None:

@@ -42,6 +42,7 @@ class Tokenizer:
     unk_id: int | None
     pad_id: int | None
     add_bos: bool  # whether a prompt begins with BOS by default
+    add_eos: bool  # and whether a text for an encoder ends with EOS (BERT, RoBERTa, T5)
     first_table: dict[int, bytes]  # what ids stand for with no text before them, where they differ
     sources: dict[str, bytes]  # the files that the tokenizer came from: name -> content
     export: "Callable[[Tokenizer], dict[str, bytes]]"  # files to save beside them, for others
