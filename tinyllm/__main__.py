@@ -1,5 +1,10 @@
 """python -m tinyllm COMMAND: the same as python -m tinyllm.COMMAND."""
 
+if __name__ == "__main__":
+    from tinyllm.cli import interrupts
+
+    interrupts.end_quietly()
+
 import argparse
 import difflib
 import sys
@@ -14,15 +19,20 @@ from tinyllm.errors import UsageError
 
 COMMANDS = {
     "generate": "continue a prompt",
+    "chat": "talk with a model",
+    "tokenize": "turn text into token ids, and back",
     "convert": "turn llama2.c files and Meta's layout into Hugging Face's, and back",
+    "doctor": "say what this machine has for tinyllm, and what is wrong with it",
 }
+_ONLY_HERE = ("tokenize",)  # python -m tinyllm.tokenize would hide a module that Python itself has
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Hand over to the command that the first word names; return its exit code."""
     words = sys.argv[1:] if argv is None else list(argv)
     if words and words[0] in COMMANDS:
-        return int(import_module(f"tinyllm.{words[0]}").main(words[1:]))
+        folder = "tinyllm.cli" if words[0] in _ONLY_HERE else "tinyllm"
+        return int(import_module(f"{folder}.{words[0]}").main(words[1:]))
     listing = "\n".join(f"  {name:<10}{what}" for name, what in COMMANDS.items())
     parser = Parser(
         prog="python -m tinyllm",

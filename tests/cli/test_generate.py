@@ -99,7 +99,7 @@ def test_stats_of_no_tokens_and_of_one(model, capsys):
 
 
 def test_a_system_without_a_memory_count_leaves_it_out(model, capsys, monkeypatch):
-    monkeypatch.setattr("tinyllm.generate.peak_memory", lambda: "")
+    monkeypatch.setattr("tinyllm.cli.report.peak_memory", lambda: "")
     answer(model, "ab", *SEEDED, "--stats")
     assert re.search(r"tok/s · seed 1 · stop", capsys.readouterr().err)
 
@@ -135,8 +135,8 @@ BAD_NUMBERS = {
     "--seed=-1": "seed is -1, expected 0 to 18446744073709551615",
     f"--seed={2**64}": f"seed is {2**64}",
     "--max-tokens=-1": "max_tokens is -1, expected at least 0",
-    "--ctx=0": "the context 0",
-    "--ctx=-1": "the context -1",
+    "--ctx=0": "context is 0, expected at least 1",
+    "--ctx=-1": "context is -1, expected at least 1",
     "--ctx=2": "the prompt has 3 tokens and the context 2",
     "--logit-bias=3": "'3' is not ID=X, like 13=-1.5",
     "--logit-bias=3=x": "'3=x' is not ID=X",

@@ -11,7 +11,8 @@ from conftest import ROOT
 from tinyllm import __version__
 from tinyllm.__main__ import COMMANDS, main
 
-MODULES = ["tinyllm.__main__", *(f"tinyllm.{name}" for name in COMMANDS)]
+MODULES = ["tinyllm.__main__", "tinyllm.cli.tokenize"]
+MODULES += [f"tinyllm.{name}" for name in COMMANDS if name != "tokenize"]
 
 
 @pytest.fixture(params=MODULES)
@@ -45,7 +46,7 @@ def test_without_a_command_it_lists_them(capsys):
 UNKNOWN = {
     "generte": "there is no command 'generte'; did you mean generate?",
     "Convert": "there is no command 'Convert'; did you mean convert?",
-    "fly": "there is no command 'fly'; there are generate, convert",
+    "fly": "there is no command 'fly'; there are generate, chat, tokenize, convert",
     "--quiet": "the command comes first, its options after it",
     "--model": "unrecognized arguments: --model",
 }

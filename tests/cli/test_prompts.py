@@ -100,7 +100,7 @@ def test_two_prompts_are_refused(model, capsys, words):
 def test_a_file_that_cannot_be_read_is_one_line(model, tmp_path, capsys):
     for path in (tmp_path / "absent", tmp_path):
         assert str(path) in refused(main, ["-m", model, "-f", path], capsys)
-    assert refused(main, ["-m", model, "-f", "\udcff\n"], capsys).startswith("? : ")
+    assert refused(main, ["-m", model, "-f", "\udcff\n"], capsys).startswith("'\\udcff\\n': ")
 
 
 def test_a_prompt_beyond_all_bounds_is_refused(model, tmp_path, capsys, stdin, monkeypatch):

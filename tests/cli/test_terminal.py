@@ -47,7 +47,7 @@ def test_quiet_shows_the_answer_alone(model):
 
 @pty
 def test_an_error_wipes_the_progress_first():
-    code, screen = in_terminal(GENERATE, "-m", "no such folder", "ab")
+    code, screen = in_terminal(GENERATE, "-m", "no such folder", "ab", "--raw")
     assert code == 2
     assert re.fullmatch(rf"\rloading no such folder …{WIPED}error: .*\r\n", screen)
 

@@ -42,20 +42,20 @@ def find_model(name_or_path: str | os.PathLike[str]) -> Path:
     if not match or ".." in text:
         raise CheckpointError(f"{shown(text)}: no such file or folder, and no name like org/model")
     name, revision = match.groups()
-    caches = _caches()
-    for cache in caches:
+    places = caches()
+    for cache in places:
         repository = cache / f"models--{name.replace('/', '--')}"
         if repository.is_dir():
             try:
                 return _complete(name, _snapshot(name, repository, revision), repository)
             except OSError as error:
                 raise refusal(repository, f"cannot be read: {error}") from error
-    looked = ", ".join(map(str, caches)) or "no cache: neither HF_HOME nor a home folder is set"
+    looked = ", ".join(map(str, places)) or "no cache: neither HF_HOME nor a home folder is set"
     raise CheckpointError(f"{name}: no such folder, and not in {looked}; {_download(name)}")
 
 
-def _caches() -> list[Path]:
-    """The folders that can hold a cache, the most specific first."""
+def caches() -> list[Path]:
+    """Return the folders that can hold a cache, the most specific first."""
     places = [os.environ.get("HF_HUB_CACHE", "")]
     if os.environ.get("HF_HOME"):
         places.append(os.path.join(os.environ["HF_HOME"], "hub"))

@@ -3,15 +3,22 @@
 import argparse
 import math
 import os
+from typing import TYPE_CHECKING
 
 from tinyllm import __version__
+from tinyllm.cli.terminal import Messages
+
+if TYPE_CHECKING:
+    from tinyllm.model import Model
 
 TIE = {None: None, "yes": True, "no": False}
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Add what every command has."""
-    parser.add_argument("--quiet", "-q", action="store_true", help="only the answer and errors")
+    how_much = parser.add_mutually_exclusive_group()
+    how_much.add_argument("--quiet", "-q", action="store_true", help="only the answer and errors")
+    how_much.add_argument("--verbose", "-v", action="store_true", help="say all that is done")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action="version", version=f"tinyllm {__version__}")
 
@@ -33,6 +40,22 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         help="what to compute with (default: float32)",
     )  # fmt: skip
     add_tie(group)
+
+
+def load_model(args: argparse.Namespace, messages: Messages) -> "Model":
+    """Load the model that the flags of `add_model` name."""
+    from tinyllm.model import load
+
+    messages.status(f"loading {args.model} …")
+    return load(args.model, backend=args.backend, dtype=args.dtype, tie=TIE[args.tie])
+
+
+def add_color(group: argparse._ActionsContainer) -> None:
+    """Add the flag that `tinyllm.cli.color.wanted` reads."""
+    group.add_argument(
+        "--color", choices=["auto", "always", "never"], default="auto",
+        help="colours (default: auto, on a terminal without $NO_COLOR)",
+    )  # fmt: skip
 
 
 def add_tie(group: argparse._ActionsContainer) -> None:

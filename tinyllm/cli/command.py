@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from tinyllm.cli import interrupts
 from tinyllm.cli.terminal import Messages, forget, is_terminal
 from tinyllm.errors import TinyllmError, UsageError
 
@@ -51,11 +52,11 @@ def run_command(
     """
     messages, debug = Messages(), False
     _use_utf8()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), interrupts.as_exceptions():
         warnings.showwarning = lambda message, *_: messages.note(f"note: {message}")
         try:
             args = parser.parse_args(argv)
-            messages.quiet, debug = args.quiet, args.debug
+            messages.quiet, messages.verbose, debug = args.quiet, args.verbose, args.debug
             code = body(args, messages)
             if sys.stdout is not None:
                 sys.stdout.flush()
@@ -63,6 +64,9 @@ def run_command(
         except KeyboardInterrupt:
             _end_the_line()
             return 130
+        except interrupts.Terminated:
+            _end_the_line()
+            interrupts.die_of_sigterm()
         except BrokenPipeError:
             forget(sys.stdout)
             return 0

@@ -13,16 +13,19 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 class Messages:
     """Lines that stay, below them one line that says what is going on and is wiped again.
 
-    The latter is for a terminal alone. A closed stderr hears nothing.
+    The latter is for a terminal alone, unless verbose: then it stays, wherever it goes. A closed
+    stderr hears nothing.
     """
 
     def __init__(self) -> None:
-        self.quiet = False
+        self.quiet = self.verbose = False
         self._width = 0
 
     def status(self, text: str) -> None:
         """Replace the line that is wiped, cut to the width of the terminal."""
-        if not self.quiet and is_terminal(sys.stderr):
+        if self.verbose:
+            self.say(text)
+        elif not self.quiet and is_terminal(sys.stderr):
             text = _one_line(text)[: shutil.get_terminal_size().columns - 1]
             self._write("\r" + text.ljust(self._width))
             self._width = len(text)

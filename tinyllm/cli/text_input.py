@@ -8,6 +8,7 @@ from pathlib import Path
 from tinyllm.cli.terminal import is_terminal
 from tinyllm.errors import UsageError
 from tinyllm.files import read_bytes
+from tinyllm.shown import plain
 
 LONGEST = 64 * 2**20  # bytes; far above any model's context
 
@@ -31,13 +32,26 @@ def read_prompt(args: argparse.Namespace) -> str:
     if len(given) > 1:
         raise UsageError("give one prompt: as an argument, with --prompt, or with --prompt-file")
     if args.prompt_file is not None:
-        path = Path(args.prompt_file)
-        text = _decode(read_bytes(path, UsageError, LONGEST), str(path))
+        text = _decode(_read_file(Path(args.prompt_file)), plain(args.prompt_file))
     elif not given or given == ["-"]:
         text = _read_stdin(asked=bool(given))
     else:
         text = str(given[0])
     return unescape(text) if args.escape else text
+
+
+def _read_file(path: Path) -> bytes:
+    """Read a file, or a pipe, as a shell's <(command) is one."""
+    if not path.is_fifo() and not path.is_char_device():
+        return read_bytes(path, UsageError, LONGEST)
+    try:
+        with path.open("rb") as file:
+            content = file.read(LONGEST + 1)
+    except OSError as error:
+        raise UsageError(f"{plain(path)}: cannot be read: {error.strerror or error}") from error
+    if len(content) > LONGEST:
+        raise UsageError(f"{plain(path)}: gives more than {LONGEST} bytes")
+    return content
 
 
 def _read_stdin(*, asked: bool) -> str:

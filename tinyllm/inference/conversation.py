@@ -1,7 +1,7 @@
 """A conversation: what was said so far, and an answer to what is said next."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from tinyllm.errors import UsageError
@@ -17,7 +17,7 @@ class ChatModel(Protocol):
     config: DecoderConfig
     tokenizer: Tokenizer | None
 
-    def run(self, prompts: Any, /, **options: Any) -> Run:
+    def run(self, prompts: Sequence[list[int]], **options: Any) -> Run:
         """Prepare to continue token ids."""
         ...
 
@@ -36,7 +36,7 @@ class Conversation:
         template: Template,
         *,
         system: str | None = None,
-        messages: list[Message] | None = None,
+        messages: Sequence[Message] = (),
         trim: bool = False,
         **options: Any,
     ) -> None:
@@ -48,8 +48,8 @@ class Conversation:
         if model.tokenizer is None:
             raise UsageError("the model's folder has no tokenizer, and a conversation is text")
         self._tokenizer, self._model, self._template = model.tokenizer, model, template
-        self.system, self.messages, self._trim = system, list(messages or []), trim
-        own = {
+        self.system, self.messages, self._trim = system, list(messages), trim
+        own: dict[str, Any] = {
             "stop": [*options.pop("stop", ()), *template.end_strings],
             "stop_tokens": end_ids(self._tokenizer, template),
         }

@@ -1,7 +1,7 @@
 """From prompts to texts: run the model, choose tokens, turn them into characters, know the end."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, Protocol
@@ -152,6 +152,19 @@ def check_room(prompt_tokens: int, max_tokens: int, context: int) -> int:
             f"answer; shorten the prompt"
         )
     return min(max_tokens, context - prompt_tokens)
+
+
+def check_length(encode: Callable[[str], list[int]], text: str, context: int) -> None:
+    """Refuse a text far beyond the context by its beginning: encoding all of it could take long.
+
+    Raises UsageError. A text that is not refused may still have too many tokens.
+    """
+    beginning = text[: 16 * context]
+    if len(beginning) < len(text) and (tokens := len(encode(beginning))) > 2 * context:
+        raise UsageError(
+            f"the prompt has more than {tokens} tokens and the context {context}: no room for an "
+            f"answer; shorten the prompt"
+        )
 
 
 class Run:

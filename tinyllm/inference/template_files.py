@@ -11,6 +11,7 @@ from tinyllm.errors import ConfigError, UsageError
 from tinyllm.files import read_bytes
 from tinyllm.inference.templates import TEMPLATES, Template
 from tinyllm.json_file import MEBIBYTE, read_json
+from tinyllm.shown import plain
 
 # What makes a program another template than the one whose marks it has. (What it does about tools
 # does not matter: there are none here.)
@@ -31,8 +32,8 @@ def find_template(folder: Path) -> Template | None:
     template = recognise(program)
     if template is None:
         raise UsageError(
-            f"{folder}: its chat template is none that tinyllm knows, and as a program it is not "
-            f"run; use --raw, or --template with one of {', '.join(TEMPLATES)}"
+            f"{plain(folder)}: its chat template is a program, which is not run, and none that "
+            f"tinyllm knows; use --raw, or --template with one of {', '.join(TEMPLATES)}"
         )
     return template
 
@@ -43,7 +44,7 @@ def read_template(folder: Path) -> str | None:
         try:
             return read_bytes(path, ConfigError, MEBIBYTE).decode("utf-8")
         except UnicodeDecodeError as error:
-            raise ConfigError(f"{path}: is not UTF-8 at byte {error.start}") from error
+            raise ConfigError(f"{plain(path)}: is not UTF-8 at byte {error.start}") from error
     if not (path := folder / "tokenizer_config.json").exists():
         return None
     entry = read_json(path, ConfigError).get("chat_template")
@@ -51,7 +52,7 @@ def read_template(folder: Path) -> str | None:
         named = [e for e in entry if isinstance(e, dict) and e.get("name") == "default"]
         entry = named[0].get("template") if named else entry
     if entry is not None and not isinstance(entry, str):
-        raise ConfigError(f"{path}: chat_template is {str(entry)[:40]!r}; expected a text")
+        raise ConfigError(f"{plain(path)}: chat_template is {str(entry)[:40]!r}; expected a text")
     return entry
 
 

@@ -66,7 +66,7 @@ def _id_of(tokenizer: Tokenizer, mark: Mark) -> int:
     token = roles[mark] if mark in roles else tokenizer.special_tokens.get(mark.token)
     if token is None:
         raise UsageError(
-            f"the vocabulary has no {mark.token} token, which the chat template needs: choose another"
+            f"the vocabulary has no {mark.token} token, which the chat template needs: take another"
         )
     return token
 
@@ -126,8 +126,8 @@ def _llama31(
     dates = "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
     own = "" if system is None else system.strip()
     # Not through the header of `_llama3`, which would strip the empty line after the dates.
-    head = [BOS, Mark("<|start_header_id|>"), "system", Mark("<|end_header_id|>")]
-    yield from (*head, f"\n\n{dates}{own}", Mark("<|eot_id|>"))
+    yield from (BOS, Mark("<|start_header_id|>"), "system", Mark("<|end_header_id|>"))
+    yield from (f"\n\n{dates}{own}", Mark("<|eot_id|>"))
     turns = _llama3(tokenizer, None, exchanges)
     next(turns)  # its BOS
     yield from turns
