@@ -247,10 +247,6 @@ BAD = {
         {"added_tokens": [added_token("[A]", None)]},
         r"the id of '\[A\]' is None",
     ),
-    "an added token that eats spaces": (
-        {"added_tokens": [added_token("<s>", 1, rstrip=True)]},
-        "'rstrip' of the added token '<s>' is not supported",
-    ),
     "an added token with a flag that is none": (
         {"added_tokens": [added_token("<s>", 1, special="yes")]},
         "'special' of the added token '<s>' is not a boolean",

@@ -1,14 +1,14 @@
 """Tokens that are found in a text as they stand, before the model splits what is between them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tinyllm.errors import TokenizerError
+from tinyllm.tokenizers.literals import Edges
 
 MAX_IDS = 2**22  # no vocabulary is near it, and a table of so many still fits in memory
-_UNSUPPORTED = ("single_word", "lstrip", "rstrip")  # they would change the text around the token
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,6 +19,7 @@ class AddedToken:
     id: int
     special: bool  # no text: a user's text never becomes it
     normalized: bool  # is found in the text after normalization, not before
+    edges: Edges = Edges()
 
 
 def read_id(path: Path, name: str, value: Any) -> int:
@@ -34,20 +35,15 @@ def read_id(path: Path, name: str, value: Any) -> int:
 def read_added_token(path: Path, entry: Any, id_: Any) -> AddedToken:
     """Read one entry of `added_tokens` or `added_tokens_decoder`.
 
-    Raises TokenizerError for what is no such entry, or changes the text around the token.
+    Raises TokenizerError for what is no such entry.
     """
     content = entry.get("content") if isinstance(entry, dict) else None
     if not isinstance(content, str) or not content:
         raise TokenizerError(f"{path}: an added token is {str(entry)[:80]!r}; expected its content")
-    for flag in (*_UNSUPPORTED, "special", "normalized"):
+    for flag in ("special", "normalized", *Edges._fields):
         if type(entry.get(flag, False)) is not bool:
             raise TokenizerError(
                 f"{path}: {flag!r} of the added token {content!r} is not a boolean"
-            )
-    for flag in _UNSUPPORTED:
-        if entry.get(flag, False):
-            raise TokenizerError(
-                f"{path}: {flag!r} of the added token {content!r} is not supported"
             )
     special = entry.get("special", False)
     return AddedToken(
@@ -55,6 +51,7 @@ def read_added_token(path: Path, entry: Any, id_: Any) -> AddedToken:
         id=read_id(path, content, id_),
         special=special,
         normalized=entry.get("normalized", not special),
+        edges=Edges(*(entry.get(flag, False) for flag in Edges._fields)),
     )
 
 
@@ -87,7 +84,6 @@ def combine(
         if name not in everything:
             raise TokenizerError(f"{path}: the {role} token {name!r} is not in the vocabulary")
         if role != "pad":
-            by_content[name] = AddedToken(
-                content=name, id=everything[name], special=True, normalized=False
-            )
+            plain = AddedToken(content=name, id=everything[name], special=True, normalized=False)
+            by_content[name] = replace(by_content.get(name, plain), special=True)
     return everything, by_content

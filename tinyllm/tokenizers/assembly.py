@@ -45,6 +45,7 @@ def assemble(
     first_table = {}
     if first_bytes is not piece_bytes:
         first_table = {id_: first_bytes(piece) for id_, piece in shown.items()}
+    edges = {token.id: token.edges for token in added.values() if any(token.edges)}
     role_ids = {role: None if name is None else ids[name] for role, name in roles.items()}
     if settings.add_bos and role_ids.get("bos") is None:
         raise TokenizerError(f"{path}: a prompt is to begin with BOS, and no token is BOS")
@@ -57,9 +58,9 @@ def assemble(
         table=table,
         first_table={id_: first for id_, first in first_table.items() if first != table[id_]},
         special_tokens=special,
-        literals=Literals(literals),
-        normalized_literals=Literals(normalized | user_defined),
-        special_literals=Literals(literals | special),
+        literals=Literals(literals, edges),
+        normalized_literals=Literals(normalized | user_defined, edges),
+        special_literals=Literals(literals | special, edges),
         bos_id=role_ids.get("bos"),
         eos_id=role_ids.get("eos"),
         unk_id=role_ids.get("unk"),

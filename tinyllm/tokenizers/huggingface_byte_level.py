@@ -27,11 +27,16 @@ def read_byte_level(path: Path, file: dict[str, Any]) -> HuggingFaceModel:
     decoder = file.get("decoder")
     if not isinstance(decoder, dict) or decoder.get("type") != "ByteLevel":
         raise TokenizerError(f"{path}: the decoder {str(decoder)[:120]} is not supported")
+
+    def shown(piece: str) -> bytes:
+        """An added token is plain text, also where each of its letters could stand for a byte."""
+        return piece_bytes(piece) if piece in own else piece.encode()
+
     return HuggingFaceModel(
         ids=own,
         unknown=read_unknown(path, model),
-        piece_bytes=piece_bytes,
-        first_bytes=piece_bytes,
+        piece_bytes=shown,
+        first_bytes=shown,
         pretokenize=pretokenize,
         # Pieces that are added tokens are found before words are, and never come out of merges.
         encoder=lambda added: word_encoder(

@@ -27,7 +27,7 @@ GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 EACH_DIGIT, DIGITS, PUNCTUATION = r"\p{N}", r"\p{N}+", r"\p{P}+"
 SPLITS = (LLAMA3, QWEN2, BLOOM, FALCON)
 
-_WHITE_SPACE = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+WHITE_SPACE = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _CLASS_OR_BRACKETS = re.compile(r"\\p\{.\}|\\s|\\S|\[\^?[^]]*\]")
 _NAMED = re.compile(r"\\p\{(.)\}|\\(s)")
 _LATIN, _BASIC = 0x80, 0x10000  # where ASCII ends, and where Unicode's first plane does
@@ -71,7 +71,7 @@ def _compiled(pattern: str, limit: int) -> re.Pattern[str]:
     """Compile `pattern` for texts of characters below `limit`; its match is kept by `split`."""
 
     def name_ranges(match: re.Match[str]) -> str:
-        return _WHITE_SPACE if match[2] else _ranges(match[1], limit)
+        return WHITE_SPACE if match[2] else _ranges(match[1], limit)
 
     def write_out(match: re.Match[str]) -> str:
         found = match[0]
