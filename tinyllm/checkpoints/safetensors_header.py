@@ -9,6 +9,7 @@ https://github.com/huggingface/safetensors, "Format". Here two readers could dis
 """
 
 import json
+import re
 import warnings
 from collections import Counter
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from tinyllm.shown import shown
 
 FIELDS = {"dtype", "shape", "data_offsets"}
 MAX_RANK = 64  # NumPy's
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +94,7 @@ def format_header(tensors: dict[str, np.ndarray], metadata: dict[str, str] | Non
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+    return isinstance(value, str) and not _SURROGATE.search(value)
 
 
 def data_size(entries: dict[str, Entry]) -> int:
