@@ -15,10 +15,11 @@ scalars = (
 values = st.recursive(
     scalars | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=20,
+    max_leaves=8,
 )
 
 
+@pytest.mark.untraced
 @given(st.dictionaries(st.text(), values), st.booleans())
 def test_every_json_object_is_read_back(tmp_path_factory, value, ascii_only):
     path = tmp_path_factory.getbasetemp() / "config.json"

@@ -5,6 +5,7 @@ Formatting, lint, types, tests with branch coverage: what a commit must pass, in
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -14,6 +15,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = [sys.executable, "-m"]
 TYPED = ["tinyllm", "backends/tinyllm_numpy", "tools"]
+TWO_PROCESSES = ["-n", "2", "--dist", "worksteal"]
+COVERAGE = ["--cov", "--cov-report=term:skip-covered"]
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 def steps(everything: bool) -> dict[str, list[str]]:
@@ -24,8 +28,7 @@ def steps(everything: bool) -> dict[str, list[str]]:
         "format": [*PYTHON, "ruff", "format", "--check", "--quiet", "."],
         "lint": [*PYTHON, "ruff", "check", "--quiet", "."],
         "types": [*PYTHON, "mypy", *typed],
-        "tests": [*PYTHON, "coverage", "run", "-m", "pytest", "-q", *marked],
-        "coverage": [*PYTHON, "coverage", "report", "--skip-covered", "--skip-empty"],
+        "tests": [*PYTHON, "pytest", "-q", *TWO_PROCESSES, *COVERAGE, *marked],
     }
 
 
@@ -41,7 +44,9 @@ def main() -> int:
     failed = []
     for name, command in steps(everything).items():
         start = time.perf_counter()
-        code = subprocess.run(command, cwd=ROOT, check=False).returncode
+        code = subprocess.run(
+            command, cwd=ROOT, env=os.environ | ONE_THREAD, check=False
+        ).returncode
         print(f"{'ok  ' if code == 0 else 'FAIL'} {name} {time.perf_counter() - start:.1f} s")
         failed += [name] * (code != 0)
     print(f"failed: {', '.join(failed)}" if failed else "all checks passed")

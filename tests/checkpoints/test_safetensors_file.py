@@ -325,6 +325,7 @@ def test_tensors_are_views_of_one_map(tmp_path):
     assert tensors["a"].base is tensors["b"].base
 
 
+@pytest.mark.untraced
 def test_bombs_are_bounded(tmp_path):
     (tmp_path / "over").write_bytes((2**24 + 1).to_bytes(8, "little") + b"{" + b" " * 2**24)
     began = time.perf_counter()
@@ -342,6 +343,7 @@ def test_bombs_are_bounded(tmp_path):
         read_tensors(tmp_path / "many", max_header=10)
 
 
+@pytest.mark.untraced
 @pytest.mark.filterwarnings("ignore:fields")
 @pytest.mark.parametrize("seed", range(4))
 def test_no_mutated_file_is_read_wrongly(tmp_path, seed):
@@ -393,6 +395,7 @@ arrays = st.sampled_from(list(DTYPES.values())).flatmap(
 names = st.text(st.characters(exclude_categories=["Cs"])).filter(lambda n: n != "__metadata__")
 
 
+@pytest.mark.untraced
 @given(tensors=st.dictionaries(names, arrays, max_size=4))
 def test_saving_loading_and_saving_gives_the_same_bytes(tmp_path_factory, tensors):
     folder = tmp_path_factory.mktemp("round")
@@ -407,6 +410,7 @@ def test_saving_loading_and_saving_gives_the_same_bytes(tmp_path_factory, tensor
     assert (folder / "b").read_bytes() == (folder / "a").read_bytes()
 
 
+@pytest.mark.untraced
 @given(tensors=st.dictionaries(names, arrays, max_size=6))
 def test_the_bytes_are_those_of_the_safetensors_library(tmp_path_factory, tensors):
     path = tmp_path_factory.mktemp("same") / "x"

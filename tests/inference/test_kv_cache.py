@@ -61,7 +61,7 @@ def test_a_rolling_cache_gives_the_keys_of_the_window_with_their_positions(xp, w
         assert len(set(keys.tolist())) == len(keys)
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(configs, st.lists(st.integers(1, 7), min_size=1, max_size=4), st.integers(1, 5), rngs)
 def test_a_left_padded_batch_equals_its_rows_one_by_one(xp, config, lengths, steps, rng):
     p = tree_of(xp, random_params(config))

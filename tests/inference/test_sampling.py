@@ -89,6 +89,7 @@ def test_a_tiny_temperature_is_nearly_zero_and_a_huge_one_nearly_uniform(scores,
     np.testing.assert_allclose(probs, 1 / len(scores), rtol=1e-6)
 
 
+@pytest.mark.untraced
 def test_draws_follow_the_distribution():
     """Pearson's chi-squared, 9 degrees of freedom: beyond 27.9 once in a thousand."""
     scores = np.random.default_rng(0).standard_normal(10)

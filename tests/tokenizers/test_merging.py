@@ -50,6 +50,7 @@ def test_nothing_to_join_is_left_alone():
     assert merge("ab", lambda left, right: None) == ["a", "b"]
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("text", ["a", "ab", " a a"])
 def test_time_grows_with_length_and_not_with_its_square(text):
     rank = lambda left, right: len(left + right) if len(left + right) <= 16 else None

@@ -181,6 +181,7 @@ def assert_same(real, batch):
             assert tokenizer.decode(ids) == processor.decode(ids), text
 
 
+@pytest.mark.untraced
 def test_every_character_has_the_librarys_ids(real):
     """In lines of 200, each between a letter and a space; private and unassigned ones left out.
 
@@ -193,6 +194,7 @@ def test_every_character_has_the_librarys_ids(real):
     assert_same(real, ["".join(seamed[i : i + 200]) for i in range(0, len(seamed), 200)])
 
 
+@pytest.mark.untraced
 def test_random_texts_have_the_librarys_ids(real):
     _, processor = real
     choices = random.Random(1)
@@ -222,6 +224,7 @@ def test_the_published_vectors_of_llama2_come_out(llama2):
         assert llama2.encode(text) == [int(i) for i in ids.split()], text
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("text", ["a", " ", "\n", "\u0301", " a a", "▁", "😀"])
 def test_a_hundred_thousand_characters_take_seconds_and_not_minutes(llama2, text):
     """Half a second on an idle machine; a quadratic method would take minutes."""
