@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyllm.errors import TokenizerError
-from tinyllm.tokenizers.literals import Edges
+from tinyllm.tokenizers.literals import PLAIN, Edges
 
 MAX_IDS = 2**22  # no vocabulary is near it, and a table of so many still fits in memory
 
@@ -19,7 +19,7 @@ class AddedToken:
     id: int
     special: bool  # no text: a user's text never becomes it
     normalized: bool  # is found in the text after normalization, not before
-    edges: Edges = Edges()
+    edges: Edges = PLAIN
 
 
 def read_id(path: Path, name: str, value: Any) -> int:

@@ -20,6 +20,9 @@ class Edges(NamedTuple):
     rstrip: bool = False  # the white space behind it belongs to it
 
 
+PLAIN = Edges()
+
+
 class Literals:
     """A set of strings with ids, held as a trie (a tree of characters)."""
 

@@ -21,6 +21,7 @@ class Settings:
     add_bos: bool | None = None
     add_eos: bool | None = None
     added: tuple[AddedToken, ...] = ()
+    entries: dict[str, Any] = field(default_factory=dict)  # all of it, for what one kind reads
 
 
 def read_settings(path: Path) -> Settings:
@@ -41,6 +42,7 @@ def read_settings(path: Path) -> Settings:
         },
         add_bos=_flag(path, entries, "add_bos_token"),
         add_eos=_flag(path, entries, "add_eos_token"),
+        entries=entries,
         added=tuple(
             read_added_token(path, entry, int(id_) if id_.isdecimal() and len(id_) < 10 else id_)
             for id_, entry in decoder.items()
