@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 import tinyllm_numpy
+from tinyllm.ops.attention import attention_backward, attention_forward
 
 settings.register_profile("tinyllm", deadline=None, derandomize=True, max_examples=30)
 settings.register_profile("long", deadline=None, max_examples=1000)
@@ -48,6 +49,18 @@ class StrictBackend:
     def linear(self, x, weight, /):
         assert x.ndim == weight.ndim == 2
         return x @ weight.T
+
+    def pack(self, weights, /):
+        return weights[0] if len(weights) == 1 else array_api_strict.concat(weights)
+
+    def attention_forward(self, *arrays, **options):
+        return attention_forward(self, *arrays, **options)
+
+    def attention_backward(self, dy, saved):
+        return attention_backward(self, dy, saved)
+
+    def parallel_map(self, f, items, /):
+        return [f(item) for item in items]
 
 
 _matmul_operator = array_api_strict._array_object.Array.__matmul__

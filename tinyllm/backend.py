@@ -10,7 +10,7 @@ type checker then names every function that is still missing.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -54,7 +54,39 @@ class Backend(Protocol):
         x (N, C), weight (D, C) -> y (N, D)
 
         The products of inference and training nearly all pass here, so a backend makes it fast.
+        `weight` may be what `pack` returned, or bfloat16, which is widened to x's dtype.
         """
+        ...
+
+    def pack(self, weights: Sequence[Array], /) -> Any:
+        """Stack matrices that multiply the same rows, in the layout that `linear` reads fastest.
+
+        Returns what only `linear` can read; of one matrix perhaps the matrix itself, of several
+        None where they are better left apart.
+        """
+        ...
+
+    def attention_forward(
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        bias: Array | None = None,
+        /,
+        *,
+        mask: Array | None = None,
+        scale: float | None = None,
+        softcap: float | None = None,
+    ) -> tuple[Array, Saved]:
+        """Mix values by how well queries match keys: `tinyllm.ops.attention`, or faster."""
+        ...
+
+    def attention_backward(self, dy: Array, saved: Saved, /) -> tuple[Array, Array, Array, Any]:
+        """Return dq, dk, dv and dbias of `attention_forward`."""
+        ...
+
+    def parallel_map(self, f: Callable[[Any], Any], items: Sequence[Any], /) -> list[Any]:
+        """Return [f(item) for each item], on several cores where that is faster."""
         ...
 
     def erf(self, x: Array, /) -> Array:

@@ -1,8 +1,11 @@
 """The CuPy backend: the same arrays on an NVIDIA GPU."""
 
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinyllm.errors import BackendUnavailableError
+from tinyllm.ops import attention as formula
 
 try:
     import cupy as cp
@@ -55,10 +58,11 @@ if not cp.is_available():
 
 # fmt: off
 __all__ = [
-    "abs", "any", "arange", "asarray", "astype", "bool", "broadcast_to", "concat", "cos", "erf",
-    "exp", "expand_dims", "float32", "float64", "index_add", "inf", "int64", "linear", "log",
-    "matmul", "max", "mean", "name", "ones_like", "permute_dims", "pi", "reshape", "sin", "sqrt",
-    "stack", "sum", "synchronize", "take", "tanh", "to_numpy", "where", "zeros", "zeros_like",
+    "abs", "any", "arange", "asarray", "astype", "attention_backward", "attention_forward", "bool",
+    "broadcast_to", "concat", "cos", "erf", "exp", "expand_dims", "float32", "float64", "index_add",
+    "inf", "int64", "linear", "log", "matmul", "max", "mean", "name", "ones_like", "pack",
+    "parallel_map", "permute_dims", "pi", "reshape", "sin", "sqrt", "stack", "sum", "synchronize",
+    "take", "tanh", "to_numpy", "where", "zeros", "zeros_like",
 ]
 # fmt: on
 
@@ -88,3 +92,25 @@ def index_add(n: int, ids: Any, values: Any, /) -> Any:
 def linear(x: Any, weight: Any, /) -> Any:
     """Multiply rows by a stored matrix, y = x Wᵀ (see `tinyllm.backend.Backend`)."""
     return x @ weight.T
+
+
+def pack(weights: Sequence[Any], /) -> Any:
+    """Return a single matrix as it is, and leave several apart."""
+    return weights[0] if len(weights) == 1 else None
+
+
+def attention_forward(
+    q: Any, k: Any, v: Any, bias: Any = None, /, **options: Any
+) -> tuple[Any, Any]:
+    """Mix values by how well queries match keys, by the formula."""
+    return formula.attention_forward(sys.modules[__name__], q, k, v, bias, **options)
+
+
+def attention_backward(dy: Any, saved: Any, /) -> tuple[Any, Any, Any, Any]:
+    """Return the gradients of `attention_forward`, dq, dk, dv and dbias."""
+    return formula.attention_backward(sys.modules[__name__], dy, saved)
+
+
+def parallel_map(f: Callable[[Any], Any], items: Sequence[Any], /) -> list[Any]:
+    """Return [f(item) for each item]: the GPU is one, and runs one kernel after another."""
+    return [f(item) for item in items]

@@ -1,5 +1,6 @@
 """The NumPy backend: runs everywhere, and is what the other backends are tested against."""
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -38,14 +39,19 @@ from numpy import (
     zeros_like,
 )
 
+from tinyllm.ops import attention as formula
+from tinyllm_numpy.attention import Blocked, blocked_backward, blocked_forward, pays
 from tinyllm_numpy.erf import erf
+from tinyllm_numpy.products import linear, pack
+from tinyllm_numpy.threads import parallel_map
 
 # fmt: off
 __all__ = [
-    "abs", "any", "arange", "asarray", "astype", "bool", "broadcast_to", "concat", "cos", "erf",
-    "exp", "expand_dims", "float32", "float64", "index_add", "inf", "int64", "linear", "log",
-    "matmul", "max", "mean", "name", "ones_like", "permute_dims", "pi", "reshape", "sin", "sqrt",
-    "stack", "sum", "synchronize", "take", "tanh", "to_numpy", "where", "zeros", "zeros_like",
+    "abs", "any", "arange", "asarray", "astype", "attention_backward", "attention_forward", "bool",
+    "broadcast_to", "concat", "cos", "erf", "exp", "expand_dims", "float32", "float64", "index_add",
+    "inf", "int64", "linear", "log", "matmul", "max", "mean", "name", "ones_like", "pack",
+    "parallel_map", "permute_dims", "pi", "reshape", "sin", "sqrt", "stack", "sum", "synchronize",
+    "take", "tanh", "to_numpy", "where", "zeros", "zeros_like",
 ]
 # fmt: on
 
@@ -68,6 +74,20 @@ def index_add(n: int, ids: Any, values: Any, /) -> Any:
     return out
 
 
-def linear(x: Any, weight: Any, /) -> Any:
-    """Multiply rows by a stored matrix, y = x Wᵀ (see `tinyllm.backend.Backend`)."""
-    return x @ weight.T
+def attention_forward(
+    q: Any, k: Any, v: Any, bias: Any = None, /, **options: Any
+) -> tuple[Any, Any]:
+    """Mix values by how well queries match keys (see `tinyllm.backend.Backend`).
+
+    By the formula where there are few scores, a bias or a soft cap; else by blocks.
+    """
+    if bias is not None or options.get("softcap") is not None or not pays(q, k):
+        return formula.attention_forward(sys.modules[__name__], q, k, v, bias, **options)
+    return blocked_forward(q, k, v, mask=options.get("mask"), scale=options.get("scale"))
+
+
+def attention_backward(dy: Any, saved: Any, /) -> tuple[Any, Any, Any, Any]:
+    """Return the gradients of `attention_forward`, dq, dk, dv and dbias."""
+    if isinstance(saved, Blocked):
+        return *blocked_backward(dy, saved), None
+    return formula.attention_backward(sys.modules[__name__], dy, saved)

@@ -8,7 +8,7 @@ import numpy as np
 from tinyllm.backend import Backend
 from tinyllm.inference.kv_cache import make_cache
 from tinyllm.models.config import DecoderConfig
-from tinyllm.models.decoder import decoder_forward, head_forward, hidden_forward
+from tinyllm.models.decoder import head_forward, hidden_states
 
 PREFILL_CHUNK = 512  # tokens at once: bounds the memory of scores, which are (H, chunk, S)
 
@@ -72,10 +72,10 @@ class Session:
 
     def _run(self, tokens: Any) -> Any:
         xp = self._xp
-        return hidden_forward(xp, xp.asarray(tokens), self._p, self._config, kv=self._kv)[0]
+        return hidden_states(xp, xp.asarray(tokens), self._p, self._config, kv=self._kv)
 
     def _score(self, hidden: Any) -> Any:
-        logits, _ = head_forward(self._xp, hidden[:, -1, :], self._p, self._config)
+        logits, _ = head_forward(self._xp, hidden[:, -1, :], self._p)
         return self._xp.to_numpy(logits)
 
 
@@ -102,8 +102,8 @@ class UncachedSession:
         xp = self._xp
         scores = []
         for row in self._rows:
-            logits, _ = decoder_forward(xp, xp.asarray(np.array([row])), self._p, self._config)
-            scores.append(xp.to_numpy(logits[:, -1, :]))
+            hidden = hidden_states(xp, xp.asarray(np.array([row])), self._p, self._config)
+            scores.append(xp.to_numpy(head_forward(xp, hidden[:, -1, :], self._p)[0]))
         return np.concatenate(scores)
 
     def step(self, tokens: Sequence[int]) -> Any:

@@ -3,10 +3,16 @@
 from typing import Any, Protocol
 
 from tinyllm.backend import Array, Backend, Saved
-from tinyllm.layers.projection import projection_backward, projection_forward
-from tinyllm.ops.attention import attention_backward, attention_forward
+from tinyllm.layers.projection import (
+    projection_backward,
+    projection_forward,
+    projections_backward,
+    projections_forward,
+)
 from tinyllm.ops.norms import rmsnorm_backward, rmsnorm_forward
 from tinyllm.ops.rope import rope_half_backward, rope_half_forward
+
+QKV = ("q_proj", "k_proj", "v_proj")
 
 
 class LayerCache(Protocol):
@@ -41,9 +47,7 @@ def self_attention_forward(
     arXiv:2302.05442, section 2).
     """
     s: dict[str, Saved] = {}
-    q, s["q_proj"] = projection_forward(xp, x, p["q_proj"])
-    k, s["k_proj"] = projection_forward(xp, x, p["k_proj"])
-    v, s["v_proj"] = projection_forward(xp, x, p["v_proj"])
+    (q, k, v), s["qkv"] = projections_forward(xp, x, p, QKV)
     q, k = split_heads(xp, q, n_heads), split_heads(xp, k, n_kv_heads)
     q, s["q_norm"] = head_norm_forward(xp, q, p.get("q_norm"), eps=norm_eps)
     k, s["k_norm"] = head_norm_forward(xp, k, p.get("k_norm"), eps=norm_eps)
@@ -52,25 +56,25 @@ def self_attention_forward(
     v = split_heads(xp, v, n_kv_heads)
     if kv is not None:
         k, v = kv.append(k, v)
-    o, s["attention"] = attention_forward(xp, q, k, v, mask=mask)
+    s["attended"] = (q, k, v), {"mask": mask}
+    o, s["attention"] = xp.attention_forward(q, k, v, mask=mask)
     y, s["o_proj"] = projection_forward(xp, merge_heads(xp, o), p["o_proj"])
     return y, s
 
 
 def self_attention_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[Array, dict[str, Any]]:
     """dx is the sum over the three projections; made for a forward pass without a cache."""
-    n_heads = saved["attention"][0].shape[1]
+    n_heads = saved["attended"][0][0].shape[1]
     grads: dict[str, Any] = {}
     do, grads["o_proj"] = projection_backward(xp, dy, saved["o_proj"])
-    dq, dk, dv, _ = attention_backward(xp, split_heads(xp, do, n_heads), saved["attention"])
+    dq, dk, dv, _ = xp.attention_backward(split_heads(xp, do, n_heads), saved["attention"])
     dk = rope_half_backward(xp, dk, saved["rope_k"])[0]
     dq = rope_half_backward(xp, dq, saved["rope_q"])[0]
     dk, grads["k_norm"] = head_norm_backward(xp, dk, saved["k_norm"])
     dq, grads["q_norm"] = head_norm_backward(xp, dq, saved["q_norm"])
-    dx_v, grads["v_proj"] = projection_backward(xp, merge_heads(xp, dv), saved["v_proj"])
-    dx_k, grads["k_proj"] = projection_backward(xp, merge_heads(xp, dk), saved["k_proj"])
-    dx_q, grads["q_proj"] = projection_backward(xp, merge_heads(xp, dq), saved["q_proj"])
-    return dx_q + dx_k + dx_v, grads
+    dqkv = [merge_heads(xp, d) for d in (dq, dk, dv)]
+    dx, projections = projections_backward(xp, dqkv, saved["qkv"])
+    return dx, grads | projections
 
 
 def head_norm_forward(

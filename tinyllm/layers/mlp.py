@@ -3,8 +3,15 @@
 from typing import Any
 
 from tinyllm.backend import Array, Backend, Saved
-from tinyllm.layers.projection import projection_backward, projection_forward
+from tinyllm.layers.projection import (
+    projection_backward,
+    projection_forward,
+    projections_backward,
+    projections_forward,
+)
 from tinyllm.ops.activations import silu_backward, silu_forward
+
+GATE_UP = ("gate_proj", "up_proj")
 
 
 def swiglu_forward(xp: Backend, x: Array, p: dict[str, Any]) -> tuple[Array, Saved]:
@@ -16,8 +23,7 @@ def swiglu_forward(xp: Backend, x: Array, p: dict[str, Any]) -> tuple[Array, Sav
     (F, D), up_proj (F, D) and down_proj (D, F), each with a bias where the checkpoint has one.
     """
     s: dict[str, Saved] = {}
-    gate, s["gate_proj"] = projection_forward(xp, x, p["gate_proj"])  # (..., F)
-    up, s["up_proj"] = projection_forward(xp, x, p["up_proj"])  # (..., F)
+    (gate, up), s["gate_up"] = projections_forward(xp, x, p, GATE_UP)  # (..., F) each
     act, s["silu"] = silu_forward(xp, gate)
     s["product"] = act, up
     y, s["down_proj"] = projection_forward(xp, act * up, p["down_proj"])
@@ -30,6 +36,5 @@ def swiglu_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[Array, dict[s
     grads = {}
     dh, grads["down_proj"] = projection_backward(xp, dy, saved["down_proj"])
     dgate = silu_backward(xp, dh * up, saved["silu"])
-    dx_up, grads["up_proj"] = projection_backward(xp, dh * act, saved["up_proj"])
-    dx_gate, grads["gate_proj"] = projection_backward(xp, dgate, saved["gate_proj"])
-    return dx_gate + dx_up, grads
+    dx, projections = projections_backward(xp, [dgate, dh * act], saved["gate_up"])
+    return dx, grads | projections

@@ -49,9 +49,12 @@ def decoder_forward(
 
     Touvron et al. 2023, "LLaMA" (arXiv:2302.13971), section 2.2. `p` is the parameter tree.
     """
-    hidden, saved = hidden_forward(xp, tokens, p, config)
-    logits, saved["head"] = head_forward(xp, hidden, p, config)
-    return logits, saved
+    s: dict[str, Saved] = {"tied": config.tie_embeddings, "layers": []}
+    x, s["embed_tokens"] = _embed(xp, tokens, p)
+    x = _blocks(xp, x, p, config, kv=None, s_layers=s["layers"])
+    hidden, s["norm"] = rmsnorm_forward(xp, x, **p["model"]["norm"], eps=config.norm_eps)
+    logits, s["head"] = head_forward(xp, hidden, p)
+    return logits, s
 
 
 def decoder_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[None, Params]:
@@ -73,22 +76,52 @@ def decoder_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[None, Params
     return None, flatten(grads if tied else grads | {"lm_head": {"weight": dhead}})
 
 
-def hidden_forward(
+def hidden_states(
     xp: Backend,
     tokens: Array,
     p: dict[str, Any],
     config: DecoderConfig,
     *,
     kv: Cache | None = None,
-) -> tuple[Array, Saved]:
-    """Run all but the head, so that a caller can score the last position alone.
+) -> Array:
+    """Run all but the head, and keep nothing; a caller may want the score of one position only.
 
     tokens (B, T) -> hidden (B, T, D)
+
+    With a cache the tokens come after those that it has seen.
     """
-    T = tokens.shape[1]
+    x, _ = _embed(xp, tokens, p)
+    x = _blocks(xp, x, p, config, kv=kv)
+    return rmsnorm_forward(xp, x, **p["model"]["norm"], eps=config.norm_eps)[0]
+
+
+def head_forward(xp: Backend, hidden: Array, p: dict[str, Any]) -> tuple[Array, Saved]:
+    """Score every token of the vocabulary, by the embedding table where there is no other matrix.
+
+    hidden (..., D) -> logits (..., V)
+    """
+    return linear_forward(xp, hidden, **p.get("lm_head", p["model"]["embed_tokens"]))
+
+
+def _embed(xp: Backend, tokens: Array, p: dict[str, Any]) -> tuple[Array, Saved]:
+    """Look the tokens up, and compute in the dtype of the norms: a stored table may be narrower."""
+    x, saved = embedding_forward(xp, tokens, **p["model"]["embed_tokens"])
+    dtype = p["model"]["norm"]["weight"].dtype
+    return (x if x.dtype == dtype else xp.astype(x, dtype)), saved
+
+
+def _blocks(
+    xp: Backend,
+    x: Array,
+    p: dict[str, Any],
+    config: DecoderConfig,
+    *,
+    kv: Cache | None,
+    s_layers: list[Saved] | None = None,
+) -> Array:
+    """Run the blocks; put what a backward pass needs into `s_layers`, or let go of it at once."""
+    T = x.shape[1]
     queries, keys = kv.positions(T) if kv is not None else (np.arange(T), np.arange(T))
-    model = p["model"]
-    x, s_embed = embedding_forward(xp, tokens, **model["embed_tokens"])
     context: dict[str, Any] = {
         "n_heads": config.n_heads,
         "n_kv_heads": config.n_kv_heads,
@@ -96,35 +129,21 @@ def hidden_forward(
         "rope": _rope(xp, queries, config, x.dtype, cached=kv is not None),
     }
     masks = {window: _mask(xp, queries, keys, window) for window in set(config.windows)}
-    s_layers = []
     for i in range(config.n_layers):
-        layer_kv = None if kv is None else kv.layer(i)
-        mask = masks[config.windows[i]]
         x, s = pre_norm_block_forward(
-            xp, x, model["layers"][str(i)], **context, mask=mask, kv=layer_kv
+            xp,
+            x,
+            p["model"]["layers"][str(i)],
+            **context,
+            mask=masks[config.windows[i]],
+            kv=None if kv is None else kv.layer(i),
         )
-        if kv is None:  # what a backward pass needs, and a cached one never has
+        if s_layers is not None:
             s_layers.append(s)
+        del s
     if kv is not None:
         kv.advance(T)
-    hidden, s_norm = rmsnorm_forward(xp, x, **model["norm"], eps=config.norm_eps)
-    return hidden, {
-        "embed_tokens": s_embed,
-        "layers": s_layers,
-        "norm": s_norm,
-        "tied": config.tie_embeddings,
-    }
-
-
-def head_forward(
-    xp: Backend, hidden: Array, p: dict[str, Any], config: DecoderConfig
-) -> tuple[Array, Saved]:
-    """Score every token of the vocabulary, with the embedding table where the two are tied.
-
-    hidden (..., D) -> logits (..., V)
-    """
-    head = p["model"]["embed_tokens"] if config.tie_embeddings else p["lm_head"]
-    return linear_forward(xp, hidden, **head)
+    return x
 
 
 def _rope(

@@ -21,6 +21,7 @@ from typing import Any
 
 from tinyllm.backend import Array, Backend, Saved
 from tinyllm.errors import UsageError
+from tinyllm.ops.attention import attention_forward
 from tinyllm.ops.linear import linear_forward
 
 Read = Callable[[Backend, Saved], Array]
@@ -28,18 +29,23 @@ Read = Callable[[Backend, Saved], Array]
 # A linear map saves its arguments, so its input is the first of these, and its output one call.
 _IN_BLOCK: dict[str, Read] = {
     ".input": lambda xp, s: s["input_layernorm"][0],
-    ".input_layernorm": lambda xp, s: s["self_attn"]["q_proj"][0],
-    ".self_attn.q": lambda xp, s: s["self_attn"]["attention"][0],
-    ".self_attn.k": lambda xp, s: s["self_attn"]["attention"][1],
-    ".self_attn.v": lambda xp, s: s["self_attn"]["attention"][2],
-    ".self_attn.probs": lambda xp, s: s["self_attn"]["attention"][-1],
+    ".input_layernorm": lambda xp, s: s["self_attn"]["qkv"]["q_proj"][0],
+    ".self_attn.q": lambda xp, s: s["self_attn"]["attended"][0][0],
+    ".self_attn.k": lambda xp, s: s["self_attn"]["attended"][0][1],
+    ".self_attn.v": lambda xp, s: s["self_attn"]["attended"][0][2],
+    ".self_attn.probs": lambda xp, s: _probs(xp, *s["self_attn"]["attended"]),
     ".self_attn.heads": lambda xp, s: s["self_attn"]["o_proj"][0],
     ".self_attn": lambda xp, s: linear_forward(xp, *s["self_attn"]["o_proj"])[0],
     ".middle": lambda xp, s: s["post_attention_layernorm"][0],
-    ".post_attention_layernorm": lambda xp, s: s["mlp"]["gate_proj"][0],
+    ".post_attention_layernorm": lambda xp, s: s["mlp"]["gate_up"]["gate_proj"][0],
     ".mlp.hidden": lambda xp, s: s["mlp"]["down_proj"][0],
     ".mlp": lambda xp, s: linear_forward(xp, *s["mlp"]["down_proj"])[0],
 }
+
+
+def _probs(xp: Backend, arrays: tuple[Array, ...], options: dict[str, Any]) -> Array:
+    """Compute the probabilities again, by the formula: a faster attention keeps none."""
+    return attention_forward(xp, *arrays, **options)[1][-1]
 
 
 def trace_names(n_layers: int) -> list[str]:
