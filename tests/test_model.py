@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,10 +14,14 @@ from conftest import ROOT, data
 from strategies import rngs
 from tiny import configs, random_params, tiny_config
 from tinyllm.backend import get_backend
-from tinyllm.checkpoints import write_checkpoint
+from tinyllm.checkpoints import write_checkpoint, write_llama2c, write_meta
 from tinyllm.errors import CheckpointError, UsageError
 from tinyllm.model import Model
+from tinyllm.models.config import param_shapes
 from tinyllm.models.config_json import write_config_json
+from tinyllm.models.cost import memory_needed
+from tinyllm.models.rope import Rope
+from tinyllm.shown import quantity
 
 XP = get_backend("numpy")
 
@@ -59,10 +65,77 @@ def test_eos_ids_come_from_everywhere(tmp_path):
     assert tinyllm.load(tmp_path).eos_ids == {3, 4, 5}
 
 
-def test_a_file_is_not_a_folder(tmp_path):
-    (tmp_path / "model.bin").write_bytes(b"x")
-    with pytest.raises(CheckpointError, match=r"python -m tinyllm.convert"):
-        tinyllm.load(tmp_path / "model.bin")
+def test_what_is_no_hugging_face_folder_says_how_to_come_to_one(tmp_path):
+    config, params = tiny_config(rope=Rope(theta=1e4), head_dim=2, d_model=8), {}
+    params = random_params(config, dtype=np.float32)
+    plain = write_config_json(config, "float32") | {"bos_token_id": 1, "eos_token_id": 2}
+    write_checkpoint(tmp_path / "hf", plain, params)
+    write_llama2c(tmp_path / "model.bin", plain, params)
+    write_meta(tmp_path / "meta", plain, params)
+    for name in ("model.bin", "meta"):
+        with pytest.raises(CheckpointError, match=r"python -m tinyllm.convert makes"):
+            tinyllm.load(tmp_path / name)
+    for name in ("model.safetensors", "config.json"):
+        with pytest.raises(CheckpointError, match="give the folder that it lies in"):
+            tinyllm.load(tmp_path / "hf" / name)
+    (tmp_path / "x").write_bytes(b"x")
+    with pytest.raises(CheckpointError, match="expected a model's folder"):
+        tinyllm.load(tmp_path / "x")
+
+
+def test_more_memory_than_there_is_is_refused_with_both_numbers(tmp_path, monkeypatch):
+    config = saved(tmp_path).config
+    needed = memory_needed(config, 0, "float32")
+    monkeypatch.setattr("tinyllm.models.cost.available_memory", lambda: needed)
+    tinyllm.load(tmp_path)
+    numbers = f"{quantity(needed * 2, 'B')} in float64, and {quantity(needed, 'B')} of memory"
+    with pytest.raises(UsageError, match=f"needs about {numbers} are available; --force"):
+        tinyllm.load(tmp_path, dtype="float64")
+    with pytest.raises(UsageError, match="--force"):
+        tinyllm.load(tmp_path, context=10)
+    tinyllm.load(tmp_path, dtype="float64", context=10, force=True)
+    monkeypatch.setattr("tinyllm.models.cost.available_memory", lambda: None)
+    tinyllm.load(tmp_path, dtype="float64")
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux's own accounts")
+def test_loading_takes_the_memory_of_the_weights_and_no_more(tmp_path):
+    """Mapped weights take none; converted ones themselves, and at most one of the file's."""
+    program = """if True:
+        import sys, tinyllm, tinyllm.model
+
+        def now(file, key):
+            with open(f"/proc/self/{file}") as lines:
+                return next(int(line.split()[1]) for line in lines if line.startswith(key))
+
+        private, resident = now("smaps_rollup", "Private_Dirty:"), now("status", "VmRSS:")
+        model = tinyllm.load(sys.argv[1])
+        print(now("smaps_rollup", "Private_Dirty:") - private, now("status", "VmHWM:") - resident)
+    """
+    config = tiny_config(vocab_size=25_000, d_model=64, d_ff=4000, n_layers=10)
+    weights = {n: np.full(s, 0.5, ml_dtypes.bfloat16) for n, s in param_shapes(config).items()}
+    size = sum(4 * x.size for x in weights.values()) / 1024
+    largest = max(4 * x.size for x in weights.values()) / 1024
+    assert size > 40_000
+    for name, dtype in (("mapped", np.float32), ("converted", ml_dtypes.bfloat16)):
+        folder, config_json = tmp_path / name, write_config_json(config, "float32")
+        write_checkpoint(folder, config_json, {n: x.astype(dtype) for n, x in weights.items()})
+        done = subprocess.run(
+            [sys.executable, "-c", program, folder], capture_output=True, text=True, cwd=ROOT
+        )
+        private, peak = map(int, done.stdout.split())
+        if name == "mapped":
+            assert private < 0.05 * size
+        else:
+            assert 0.9 * size < private < 1.05 * size
+            assert peak < 1.1 * size + largest
+
+
+def test_loading_says_how_far_it_is(tmp_path):
+    saved(tmp_path, tiny_config(vocab_size=2**15, d_model=8))  # embedding and head of a megabyte
+    lines = []
+    tinyllm.load(tmp_path, report=lines.append)
+    assert lines == [f"loading 2.1 MB in float32: {done} of 21 tensors" for done in (0, 20)]
 
 
 def test_a_tokenizer_of_another_model_is_refused():

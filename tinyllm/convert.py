@@ -72,17 +72,21 @@ def convert(args: argparse.Namespace, messages: Messages) -> int:
 def _read(source: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Return a Hugging Face config, tensors and generation config, from whichever layout it is."""
     from tinyllm.checkpoints import (
+        layout_of,
         read_config,
         read_generation_config,
         read_llama2c,
         read_meta,
         read_weights,
+        require_folder,
     )
 
-    if source.is_file():
+    layout = layout_of(source)
+    if layout == "llama2c":
         return *read_llama2c(source), {}
-    if (source / "params.json").exists() and not (source / "config.json").exists():
+    if layout == "meta":
         return *read_meta(source), {}
+    require_folder(source)
     return read_config(source), read_weights(source), read_generation_config(source)
 
 

@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from tinyllm.checkpoints import (
     read_config,
     read_generation_config,
     read_weights,
+    require_folder,
     write_checkpoint,
 )
 from tinyllm.errors import CheckpointError, UsageError
@@ -29,11 +30,13 @@ from tinyllm.inference.stops import StopStrings
 from tinyllm.key_reader import KeyReader
 from tinyllm.models.config import DecoderConfig
 from tinyllm.models.config_json import read_config_json, read_eos, write_config_json
+from tinyllm.models.cost import check_memory, memory_needed
 from tinyllm.models.decoder import decoder_backward, decoder_forward
 from tinyllm.models.trace import traced
 from tinyllm.models.weights import check_params, load_params
 from tinyllm.ops.losses import IGNORED, cross_entropy_backward, cross_entropy_forward
 from tinyllm.params import nest
+from tinyllm.shown import plain, quantity
 from tinyllm.tokenizers import Tokenizer, has_tokenizer, load_tokenizer
 
 Prompt = str | Sequence[int]  # text, or token ids as they are
@@ -46,29 +49,36 @@ def load(
     backend: str = "numpy",
     dtype: str = "float32",
     tie: bool | None = None,
+    context: int = 0,
+    force: bool = False,
+    report: Callable[[str], None] = lambda line: None,
 ) -> "Model":
     """Load a model from a folder, or from the local Hugging Face cache by its id, `org/name`.
 
     The weights are computed with in `dtype`, float32 or float64, whatever the file holds. `tie`
     says whether the head is the embedding table, where config and file contradict each other.
+    A model whose weights, and KV cache for `context` tokens, take more memory than there is, is not
+    loaded unless by `force`. `report` hears, line by line, how far it is.
     Raises TinyllmError with one line on what is wrong and what to do.
     """
     if dtype not in DTYPES:
         raise UsageError(f"dtype is {dtype!r}, expected {' or '.join(DTYPES)}")
     xp = get_backend(backend)
     folder = find_model(path)
-    if folder.is_file():
-        raise CheckpointError(
-            f"{folder}: is a file, expected a model's folder; `python -m tinyllm.convert` "
-            f"makes one from a llama2.c file"
-        )
-    config = read_config_json(read_config(folder), str(folder / "config.json"))
-    where = str(folder / "generation_config.json")
+    require_folder(folder)
+    config = read_config_json(read_config(folder), plain(folder / "config.json"))
+    where = plain(folder / "generation_config.json")
     eos_ids = read_eos(KeyReader(read_generation_config(folder), where), config.vocab_size)
     tokenizer = load_tokenizer(folder) if has_tokenizer(folder) else None
     tensors = read_weights(folder)
-    config = check_params(tensors, config, where=str(folder), tie=tie)
-    params = load_params(xp, tensors, config, dtype=dtype)
+    config = check_params(tensors, config, where=plain(folder), tie=tie)
+    if xp.name == "numpy" and not force:
+        check_memory(config, context, dtype, plain(folder))
+    needed = quantity(memory_needed(config, context, dtype), "B")
+    params = load_params(
+        xp, tensors, config, dtype=dtype,
+        report=lambda done: report(f"loading {needed} in {dtype}: {done}"),
+    )  # fmt: skip
     return Model(config, params, xp=xp, tokenizer=tokenizer, eos_ids=eos_ids)
 
 

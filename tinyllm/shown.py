@@ -1,4 +1,4 @@
-"""What a file or a user says, as a message may repeat it: on one line, cut, and never obeyed."""
+"""How messages show things: values and names on one line, never obeyed; numbers with a unit."""
 
 import os
 import reprlib
@@ -28,3 +28,16 @@ def plain(name: str | os.PathLike[str]) -> str:
     """
     text = os.fsdecode(name)
     return text if text.isprintable() else repr(text)
+
+
+def quantity(number: float, unit: str) -> str:
+    """Return a number with three digits and a decimal prefix.
+
+    >>> quantity(269_030_016, "B"), quantity(999.6, "B"), quantity(12, "FLOP")
+    ('269 MB', '1 kB', '12 FLOP')
+    """
+    for prefix in ("", "k", "M", "G", "T"):
+        if number < 999.5:
+            return f"{number:.3g} {prefix}{unit}"
+        number /= 1000
+    return f"{number:.3g} P{unit}"

@@ -256,9 +256,9 @@ FOREIGN = {
     "weights.npz": (b"PK\x05\x06", "NumPy archive"),
     "stories.bin": (
         np.array([64, 172, 5, 8, 4, 512, 512, 1], "<i4").tobytes(),
-        "read_llama2c",
+        "tinyllm.convert",
     ),
-    "params.json": (b"{}", "read_meta"),
+    "params.json": (b"{}", "python -m tinyllm.convert"),
     "adapter_config.json": (b"{}", "without its base model"),
     "x.safetensors": (b"", "but 'x.safetensors'"),
 }

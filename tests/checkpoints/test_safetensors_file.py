@@ -6,6 +6,7 @@ import socket
 import struct
 import time
 import tracemalloc
+from pathlib import Path
 
 import hypothesis.extra.numpy as hnp
 import ml_dtypes
@@ -18,7 +19,7 @@ from safetensors.numpy import save
 
 from checkpoints.safetensors_bytes import entry, file_bytes, mutated_files
 from tinyllm.checkpoints.dtypes import DTYPES
-from tinyllm.checkpoints.safetensors_file import read_tensors, write_tensors
+from tinyllm.checkpoints.safetensors_file import read_tensors, release, write_tensors
 from tinyllm.errors import CheckpointError
 
 F32 = '{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
@@ -140,7 +141,7 @@ BAD = {
     "NumPy": (b"\x93NUMPY\x01\0" + bytes(50), "NumPy array"),
     "JSON": (b'{"hidden_size": 64}', "JSON file"),
     "all zero": (bytes(5000), "zero bytes: the download is incomplete"),
-    "llama2.c": (struct.pack("<7i", 64, 172, 5, 8, 4, 512, 512) + b"\1" * 99, "read_llama2c"),
+    "llama2.c": (struct.pack("<7i", 64, 172, 5, 8, 4, 512, 512) + b"\1" * 99, "tinyllm.convert"),
     "random bytes": (b"\x17\x99\xab\xcd\xef\x01\x02\x03\x04\x05\x06", "not a safetensors file"),
 }  # fmt: skip
 
@@ -462,3 +463,29 @@ def test_what_the_format_does_not_have_is_refused_before_writing(tmp_path, tenso
     assert says in str(caught.value)
     assert (tmp_path / "x").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["x"]
+
+
+def test_a_released_tensor_is_read_again_when_it_is_used(tmp_path):
+    wanted = {name: np.full(5000, value, np.float32) for value, name in enumerate("abc")}
+    write_tensors(tmp_path / "x.safetensors", wanted)
+    found = read_tensors(tmp_path / "x.safetensors")
+    for _ in range(2):
+        for name, tensor in found.items():
+            np.testing.assert_array_equal(tensor, wanted[name])
+            release(tensor)
+    release(np.zeros(3))
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="Linux says what is in memory")
+def test_the_memory_of_a_released_tensor_is_given_back(tmp_path):
+    write_tensors(tmp_path / "released.safetensors", {"a": np.ones(2**20, np.float32)})
+    (tensor,) = read_tensors(tmp_path / "released.safetensors").values()
+
+    def resident():
+        lines = Path("/proc/self/smaps").read_text().split("released.safetensors")[1].splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("Rss:"))
+
+    assert tensor.sum() == 2**20
+    before = resident()
+    release(tensor)
+    assert before >= 4096 > resident()

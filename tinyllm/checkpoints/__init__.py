@@ -24,20 +24,26 @@ from tinyllm.checkpoints.folder import (
     write_checkpoint,
 )
 from tinyllm.checkpoints.hub_cache import find_model
-from tinyllm.checkpoints.llama2c import read_llama2c, write_llama2c
-from tinyllm.checkpoints.meta import read_meta, write_meta
+from tinyllm.checkpoints.layout import layout_of, require_folder
+from tinyllm.checkpoints.llama2c import map_llama2c, read_llama2c, write_llama2c
+from tinyllm.checkpoints.meta import map_meta, read_meta, write_meta
 from tinyllm.checkpoints.plan import check_plan
-from tinyllm.checkpoints.safetensors_file import read_tensors, write_tensors
+from tinyllm.checkpoints.safetensors_file import read_tensors, release, write_tensors
 
 __all__ = [
     "check_plan",
     "find_model",
+    "layout_of",
+    "map_llama2c",
+    "map_meta",
     "read_config",
     "read_generation_config",
     "read_llama2c",
     "read_meta",
     "read_tensors",
     "read_weights",
+    "release",
+    "require_folder",
     "write_checkpoint",
     "write_llama2c",
     "write_meta",

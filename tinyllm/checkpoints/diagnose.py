@@ -20,7 +20,7 @@ PICKLE = (
     + _AS_SAFETENSORS
 )
 GGUF = "is a GGUF file, which is not supported; download the model's Hugging Face folder instead"
-LLAMA2C = "is a llama2.c model; read it with read_llama2c, not as safetensors"
+LLAMA2C = "is a llama2.c file; python -m tinyllm.convert makes a Hugging Face folder of it"
 
 _FIRST_BYTES = {
     b"<": "is a web page, not weights (a login or error page under this name); download it again",

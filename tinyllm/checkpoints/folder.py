@@ -49,7 +49,10 @@ def what_is_there(folder: Path) -> str:
     except OSError as error:
         return f"cannot be read: {error}"
     if "params.json" in names and SINGLE not in names:
-        return f"has no {SINGLE}; its params.json is of Meta's layout, which read_meta reads"
+        return (
+            f"has no {SINGLE}; its params.json is of Meta's layout, of which "
+            "python -m tinyllm.convert makes a Hugging Face folder"
+        )
     if "adapter_config.json" in names:
         return f"is an adapter without its base model ({SINGLE}); merge the two first"
     for name in names:

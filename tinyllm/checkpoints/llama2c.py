@@ -43,6 +43,16 @@ def read_llama2c(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
     Raises CheckpointError where the file is no such file, or not of the size that it says.
     """
+    config, tensors = map_llama2c(path)
+    n_heads, n_kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
+    return config, meta_to_hf(tensors, n_heads, n_kv_heads, plain(path))
+
+
+def map_llama2c(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Map a llama2.c file: a Hugging Face config, and views of the tensors under Meta's names.
+
+    Raises CheckpointError where the file is no such file, or not of the size that it says.
+    """
     with open_regular(path) as file:
         size = os.fstat(file).st_size
         head = os.read(file, 512)
@@ -58,7 +68,7 @@ def read_llama2c(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         offset += 4 * prod(shape)
     config = hf_config(sizes, rope_theta=10000.0, torch_dtype="float32", **FIXED)
     config["tie_word_embeddings"] = tied
-    return config, meta_to_hf(tensors, sizes.n_heads, sizes.n_kv_heads, plain(path))
+    return config, tensors
 
 
 def write_llama2c(path: Path, config: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:

@@ -24,6 +24,7 @@ from tinyllm.checkpoints.safetensors_file import read_tensors
 from tinyllm.checkpoints.shards import read_stem, write_shards
 from tinyllm.errors import ConfigError
 from tinyllm.json_file import read_json
+from tinyllm.shown import plain
 
 _NOT_READ = (
     "is a PyTorch pickle, which can run any code when it is opened, so tinyllm does not; get the "
@@ -40,6 +41,16 @@ def read_meta(folder: PathLike) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
     Raises ConfigError for a key that is not known, CheckpointError for files that are not readable.
     """
+    config, tensors = map_meta(folder)
+    n_heads, n_kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
+    return config, meta_to_hf(tensors, n_heads, n_kv_heads, plain(folder))
+
+
+def map_meta(folder: PathLike) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Map a folder in Meta's layout: a Hugging Face config, and views under Meta's names.
+
+    Raises ConfigError for a key that is not known, CheckpointError for files that are not readable.
+    """
     folder = Path(folder)
     path = folder / "params.json"
     params = read_json(path, ConfigError, MAX_CONFIG)
@@ -47,12 +58,11 @@ def read_meta(folder: PathLike) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     embedding = tensors.get("tok_embeddings.weight")
     if params.get("vocab_size") == -1 and embedding is not None and embedding.ndim:
         params["vocab_size"] = embedding.shape[0]  # Llama 1 leaves it to the tokenizer
-    config = params_to_config(params, str(path))
+    config = params_to_config(params, plain(path))
     if config["model_type"] == "llama":
         config["attention_bias"] = "layers.0.attention.wq.bias" in tensors
         config["mlp_bias"] = "layers.0.feed_forward.w1.bias" in tensors
-    n_heads, n_kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
-    return config, meta_to_hf(tensors, n_heads, n_kv_heads, str(folder))
+    return config, tensors
 
 
 def write_meta(folder: PathLike, config: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
@@ -61,8 +71,8 @@ def write_meta(folder: PathLike, config: dict[str, Any], tensors: dict[str, np.n
     Raises ConfigError for what params.json cannot say, CheckpointError where the disk refuses.
     """
     folder = Path(folder)
-    params = config_to_params(config, str(folder))
-    weights = hf_to_meta(tensors, params["n_heads"], params["n_kv_heads"], str(folder))
+    params = config_to_params(config, plain(folder))
+    weights = hf_to_meta(tensors, params["n_heads"], params["n_kv_heads"], plain(folder))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_shards(folder, weights, MAX_SHARD, "consolidated")

@@ -98,6 +98,19 @@ def _view(mapped: mmap.mmap, offset: int, entry: Entry) -> np.ndarray:
     return np.ndarray(entry.shape, entry.dtype, mapped, offset + entry.begin)
 
 
+def release(tensor: np.ndarray) -> None:
+    """Give the memory of a mapped tensor's bytes back: they are read again if they are used again.
+
+    Does nothing to an array that is no view of a mapped file.
+    """
+    mapped = tensor.base
+    if isinstance(mapped, mmap.mmap) and tensor.nbytes and hasattr(mmap, "MADV_DONTNEED"):
+        first = np.frombuffer(mapped, np.uint8, 1)
+        begin = tensor.ctypes.data - first.ctypes.data
+        page = begin // mmap.PAGESIZE * mmap.PAGESIZE
+        mapped.madvise(mmap.MADV_DONTNEED, page, begin + tensor.nbytes - page)
+
+
 def write_tensors(
     path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str] | None = None
 ) -> None:

@@ -40,6 +40,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         help="what to compute with (default: float32)",
     )  # fmt: skip
     add_tie(group)
+    group.add_argument(
+        "--force", action="store_true", help="load a model that takes more memory than there is"
+    )
 
 
 def load_model(args: argparse.Namespace, messages: Messages) -> "Model":
@@ -47,7 +50,15 @@ def load_model(args: argparse.Namespace, messages: Messages) -> "Model":
     from tinyllm.model import load
 
     messages.status(f"loading {args.model} …")
-    return load(args.model, backend=args.backend, dtype=args.dtype, tie=TIE[args.tie])
+    return load(
+        args.model,
+        backend=args.backend,
+        dtype=args.dtype,
+        tie=TIE[args.tie],
+        context=getattr(args, "context", None) or 0,
+        force=args.force,
+        report=messages.status,
+    )
 
 
 def add_color(group: argparse._ActionsContainer) -> None:

@@ -1,28 +1,42 @@
 """From the tensors of a file to the parameters of a model: the right ones, of one dtype."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from tinyllm.backend import Backend, Params
-from tinyllm.checkpoints import check_plan
+from tinyllm.checkpoints import check_plan, release
 from tinyllm.errors import CheckpointError
 from tinyllm.models.config import DecoderConfig, param_shapes
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+SLOW = 2**20  # bytes of a tensor that is worth a word
 BUFFERS = ("rotary_emb.inv_freq",)  # RoPE's frequencies, which old files hold beside the weights
 
 
 def load_params(
-    xp: Backend, tensors: Mapping[str, Any], config: DecoderConfig, *, dtype: str
+    xp: Backend,
+    tensors: Mapping[str, Any],
+    config: DecoderConfig,
+    *,
+    dtype: str,
+    report: Callable[[str], None] = lambda line: None,
 ) -> Params:
-    """Convert the tensors of a checked plan, one at a time.
+    """Convert the tensors of a checked plan, one at a time; `report` hears of each large one.
 
-    Those that have the dtype already stay views of the file, where the backend allows.
+    Those that have the dtype already stay views of the file, where the backend allows. Of the
+    others no more than one is in memory twice.
     """
-    return {
-        name: xp.asarray(tensors[name].astype(dtype, copy=False)) for name in param_shapes(config)
-    }
+    params: Params = {}
+    names = list(param_shapes(config))
+    for done, name in enumerate(names):
+        if tensors[name].nbytes >= SLOW:
+            report(f"{done} of {len(names)} tensors")
+        converted = tensors[name].astype(dtype, copy=False)
+        params[name] = xp.asarray(converted)
+        if params[name] is not tensors[name]:
+            release(tensors[name])
+    return params
 
 
 def check_params(
