@@ -74,7 +74,8 @@ def chat(args: argparse.Namespace, messages: Messages) -> int:
     by_hand = is_terminal(sys.stdin)
     if by_hand:
         messages.note("/help lists the commands, Ctrl-D ends the chat")
-    said = paragraphs(lines("> ")) if args.multiline else lines("> ")
+    typed = lines("> ", colored=color.wanted(args.color, sys.stdout))
+    said = paragraphs(typed) if args.multiline else typed
     for text in said:
         if text.strip() in ("/exit", "/quit"):
             break
@@ -82,7 +83,7 @@ def chat(args: argparse.Namespace, messages: Messages) -> int:
             answer = _obey(text, conversation, messages)
             if answer is None:
                 continue
-            _show(answer, args, messages, stoppable=by_hand)
+            _show(answer, messages, stoppable=by_hand)
         except UsageError as error:
             if not by_hand:
                 raise
@@ -119,10 +120,12 @@ def _begin(args: argparse.Namespace, messages: Messages) -> "Conversation":
 
 def _obey(text: str, conversation: "Conversation", messages: Messages) -> Iterator[str] | None:
     """Return the answer to a message; None where it was a command."""
+    if not text.strip():
+        return None
+    if not text.startswith("/") or text.startswith("//"):
+        return conversation.say(text.removeprefix("/"))
     command, _, rest = text.partition(" ")
     match command.strip():
-        case "":
-            return None
         case "/regen":
             return conversation.again()
         case "/reset":
@@ -135,27 +138,20 @@ def _obey(text: str, conversation: "Conversation", messages: Messages) -> Iterat
         case "/help":
             for line in _HELP.splitlines():
                 messages.say(line)
-        case _ if text.startswith("//"):
-            return conversation.say(text[1:])
-        case _ if text.startswith("/"):
-            raise UsageError(f"there is no command {command}; /help lists them")
         case _:
-            return conversation.say(text)
+            raise UsageError(f"there is no command {command}; /help lists them")
     return None
 
 
-def _show(
-    answer: Iterator[str], args: argparse.Namespace, messages: Messages, *, stoppable: bool
-) -> None:
+def _show(answer: Iterator[str], messages: Messages, *, stoppable: bool) -> None:
     """Write an answer as it comes; at a terminal, Ctrl-C stops it and what was said stays."""
     show = printable if is_terminal(sys.stdout) else str
-    colored = color.wanted(args.color, sys.stdout)
     messages.status("…")
     try:
         with closing(answer) as pieces:  # type: ignore[type-var]
             for piece in pieces:
                 messages.clear()
-                sys.stdout.write(color.paint(show(piece), color.BLUE, on=colored))
+                sys.stdout.write(show(piece))
                 sys.stdout.flush()
     except KeyboardInterrupt:
         if not stoppable:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -49,8 +50,11 @@ def redirected(words, redirection):
     return done.returncode, done.stdout, done.stderr
 
 
-def in_terminal(*words, type_=b"", after=b"", columns=80, env=None, redirection=""):
-    """Run a command in a terminal, and type when it has shown `after`: -> exit code, screen."""
+def in_terminal(*words, typed=(), columns=80, env=None, redirection=""):
+    """Run a command in a terminal: -> exit code, screen.
+
+    `typed` are pairs: wait until the first is on the screen, behind the one before; type the other.
+    """
     import pty
     import termios
 
@@ -59,12 +63,15 @@ def in_terminal(*words, type_=b"", after=b"", columns=80, env=None, redirection=
         shell = ["sh", "-c", f'exec "$0" "$@" {redirection}', *command(words)]
         os.execvpe("sh", shell, environment(TERM="dumb", **(env or {})))
     termios.tcsetwinsize(fd, (24, columns))
-    screen, deadline = b"", time.monotonic() + 60
+    screen, done, deadline = b"", 0, time.monotonic() + 20
+    typed = list(typed)
     try:
         while time.monotonic() < deadline:
-            if type_ and after in screen:
-                os.write(fd, type_)
-                type_ = b""
+            if typed and (at := screen.find(typed[0][0], done)) >= 0:
+                done = at + len(typed[0][0])
+                os.write(fd, typed.pop(0)[1])
+            if not select.select([fd], [], [], 1)[0]:
+                continue
             try:
                 chunk = os.read(fd, 65536)
             except OSError:  # Linux's way to say that the other side has ended
@@ -73,10 +80,10 @@ def in_terminal(*words, type_=b"", after=b"", columns=80, env=None, redirection=
                 break
             screen += chunk
     finally:
-        os.close(fd)
         if time.monotonic() >= deadline:
             os.kill(pid, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), screen.decode()
+        os.close(fd)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), screen.decode(errors="replace")
 
 
 def refused(main, words, capsys, code=2):

@@ -55,7 +55,7 @@ def test_an_error_wipes_the_progress_first():
 @pty
 def test_ctrl_c_ends_the_line_and_keeps_the_answer_so_far(model):
     words = [GENERATE, "-m", model, "ab", *ENDLESS]
-    code, screen = in_terminal(*words, type_=b"\x03", after=b"AAA")
+    code, screen = in_terminal(*words, typed=[(b"AAA", b"\x03")])
     assert code == 130
     assert re.fullmatch(r"[^A]*A{3,}(\^C)?A*\r\n", screen)
 
@@ -63,7 +63,7 @@ def test_ctrl_c_ends_the_line_and_keeps_the_answer_so_far(model):
 @pty
 def test_ctrl_c_ends_the_line_of_progress_where_the_answer_goes_elsewhere(model):
     words = [GENERATE, "-m", model, "ab", "--no-stream", *ENDLESS]
-    code, screen = in_terminal(*words, type_=b"\x03", after=b"reading", redirection=">/dev/null")
+    code, screen = in_terminal(*words, typed=[(b"reading", b"\x03")], redirection=">/dev/null")
     assert code == 130
     assert screen.endswith("\r\n")
     assert "Traceback" not in screen
@@ -72,7 +72,7 @@ def test_ctrl_c_ends_the_line_of_progress_where_the_answer_goes_elsewhere(model)
 @pty
 def test_a_prompt_can_be_typed(model):
     words = [GENERATE, "-m", model, "-", "-n", "0", "--echo", "-q"]
-    code, screen = in_terminal(*words, type_=b"ab\n\x04")
+    code, screen = in_terminal(*words, typed=[(b"", b"ab\n\x04")])
     assert code == 0
     assert screen.replace("^D\b\b", "").endswith("ab\r\n\r\n")
 

@@ -4,7 +4,7 @@ import os
 
 from tinyllm.cli.terminal import is_terminal
 
-DIM, RED, GREEN, BLUE = "2", "31", "32", "34"
+DIM, RED, GREEN = "2", "31", "32"
 BLUE_GROUND, GREY_GROUND = "30;106", "30;47"
 
 
@@ -22,8 +22,8 @@ def wanted(choice: str, stream: object) -> bool:
 def paint(text: str, color: str, *, on: bool = True) -> str:
     """Colour a text, line by line, if `on`.
 
-    >>> paint("a", BLUE)
-    '\\x1b[34ma\\x1b[0m'
+    >>> paint("a", RED)
+    '\\x1b[31ma\\x1b[0m'
     """
     if not on:
         return text

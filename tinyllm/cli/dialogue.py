@@ -4,6 +4,7 @@ import contextlib
 import sys
 from collections.abc import Iterable, Iterator
 
+from tinyllm.cli import color
 from tinyllm.cli.terminal import is_terminal
 from tinyllm.cli.text_input import LONGEST
 from tinyllm.errors import UsageError
@@ -11,7 +12,7 @@ from tinyllm.errors import UsageError
 SEND = "/send"
 
 
-def lines(prompt: str) -> Iterator[str]:
+def lines(prompt: str, *, colored: bool = False) -> Iterator[str]:
     """Yield line by line, without its end; the prompt is for a person only.
 
     With a terminal on both sides a line can be edited, where Python has readline. Ends at the end
@@ -21,6 +22,9 @@ def lines(prompt: str) -> Iterator[str]:
     if edited:
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401  (input() uses it once it is imported)
+
+            if colored:  # readline has to know which characters take no room
+                prompt = f"\1\x1b[{color.GREEN}m\2{prompt}\1\x1b[0m\2"
         sys.stdin.reconfigure(encoding="utf-8", errors="strict")  # type: ignore[union-attr]
     while True:
         try:
