@@ -5,11 +5,12 @@ each byte as a character of its own, so that a piece is readable text: Ġthe is 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import lru_cache
 from pathlib import Path
 
 from tinyllm.errors import TokenizerError
+from tinyllm.tokenizers.added_tokens import AddedToken
 from tinyllm.tokenizers.merge_order import Pairs, piece_ranks
 from tinyllm.tokenizers.merging import merge
 from tinyllm.tokenizers.tokenizer import EncodeWord
@@ -45,14 +46,29 @@ def word_bytes(word: str) -> bytes:
     return word.encode("utf-8", "surrogateescape")
 
 
-def check_bytes(path: Path, ids: dict[str, int]) -> None:
-    """Raise TokenizerError where a byte that a text can have has no piece."""
+def shown_as(own: Container[str]) -> Callable[[str], bytes]:
+    """Return the function from a piece to its bytes in a text.
+
+    An added token, which is not among the vocabulary's `own` pieces, is plain text, also where each
+    of its characters could stand for a byte.
+    """
+    return lambda piece: piece_bytes(piece) if piece in own else piece.encode()
+
+
+def pieces_of_text(path: Path, own: dict[str, int], added: dict[str, AddedToken]) -> dict[str, int]:
+    """Leave out the pieces that are special tokens, which no text becomes.
+
+    Raises TokenizerError where a byte that a text can have is left without a piece.
+    """
+    special = {token.content for token in added.values() if token.special}
+    ids = {piece: id_ for piece, id_ in own.items() if piece not in special}
     missing = [byte for byte in range(256) if byte not in _NEVER and ALPHABET[byte] not in ids]
     if missing:
         raise TokenizerError(
-            f"{path}: byte-level BPE needs a piece for every byte; {len(missing)} are missing, the"
-            f" first is {ALPHABET[missing[0]]!r} for the byte {missing[0]}"
+            f"{path}: byte-level BPE needs a piece of text for every byte; {len(missing)} are"
+            f" missing, the first is {ALPHABET[missing[0]]!r} for the byte {missing[0]}"
         )
+    return ids
 
 
 def word_encoder(ids: dict[str, int], pairs: Pairs, whole_words: bool) -> EncodeWord:

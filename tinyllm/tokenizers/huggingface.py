@@ -15,35 +15,77 @@ from tinyllm.tokenizers.assembly import assemble
 from tinyllm.tokenizers.huggingface_byte_fallback import read_byte_fallback
 from tinyllm.tokenizers.huggingface_byte_level import read_byte_level
 from tinyllm.tokenizers.huggingface_model import HuggingFaceModel
+from tinyllm.tokenizers.huggingface_unigram import read_unigram
+from tinyllm.tokenizers.huggingface_wordpiece import read_wordpiece
 from tinyllm.tokenizers.normalizers import read_normalizer
-from tinyllm.tokenizers.post_processors import read_post_processor
+from tinyllm.tokenizers.post_processors import Frame, read_post_processor
 from tinyllm.tokenizers.settings import Settings
-from tinyllm.tokenizers.tokenizer import Tokenizer
+from tinyllm.tokenizers.tokenizer import Normalize, Tokenizer
 
 # The reader of each kind takes the path and the whole file, of which `model` is an object.
 _READERS: dict[str, Callable[[Path, dict[str, Any]], HuggingFaceModel]] = {
     "BPE with byte_fallback": read_byte_fallback,
     "BPE": read_byte_level,
+    "Unigram": read_unigram,
+    "WordPiece": read_wordpiece,
 }
 _USUAL_NAMES = {
-    "bos": ("<s>", "<|begin_of_text|>", "<|endoftext|>"),
-    "eos": ("</s>", "<|end_of_text|>", "<|endoftext|>"),
-    "unk": (),
-    "pad": ("<pad>",),
+    "bos": ("<s>", "<|begin_of_text|>", "<|endoftext|>", "[CLS]"),
+    "eos": ("</s>", "<|end_of_text|>", "<|endoftext|>", "[SEP]"),
+    "unk": ("<unk>",),
+    "pad": ("<pad>", "[PAD]"),
 }
 
 
 def read_tokenizer_json(path: Path, settings: Settings, sources: dict[str, bytes]) -> Tokenizer:
     """Build the tokenizer that the file `path` describes; `sources` is what its `save` writes.
 
-    Raises TokenizerError where the file is damaged, contradicts `settings`, or asks for what
-    tinyllm does not do.
+    Raises TokenizerError as `read_description` does, and where the file is damaged.
     """
-    file = read_json(path, TokenizerError)
+    return read_description(path, read_json(path, TokenizerError), settings, sources, {})
+
+
+def read_description(
+    path: Path,
+    file: dict[str, Any],
+    settings: Settings,
+    sources: dict[str, bytes],
+    export: dict[str, bytes],
+) -> Tokenizer:
+    """Build the tokenizer that `file` describes, the object that a tokenizer.json at `path` holds.
+
+    `export` are files that its `save` writes beside `sources`. Raises TokenizerError where `file`
+    is wrong, contradicts `settings`, or asks for what tinyllm does not do.
+    """
     kind = _kind(path, file.get("model"))
-    model = _READERS[kind](path, file)
-    added = _read_added_tokens(path, file.get("added_tokens"))
-    first, last = read_post_processor(path, file.get("post_processor"))
+    return build_tokenizer(
+        path,
+        _READERS[kind](path, file),
+        added=_read_added_tokens(path, file.get("added_tokens")),
+        frame=read_post_processor(path, file.get("post_processor")),
+        normalize=read_normalizer(path, file.get("normalizer")),
+        settings=settings,
+        sources=sources,
+        export=lambda tokenizer: export,
+    )
+
+
+def build_tokenizer(
+    path: Path,
+    model: HuggingFaceModel,
+    *,
+    added: list[AddedToken],
+    frame: Frame,
+    normalize: Normalize,
+    settings: Settings,
+    sources: dict[str, bytes],
+    export: Callable[[Tokenizer], dict[str, bytes]],
+) -> Tokenizer:
+    """Build the tokenizer of a model, its added tokens and those that stand around a text.
+
+    Raises TokenizerError where these, or `settings`, contradict one another.
+    """
+    first, last = frame
     roles = _roles(model.unknown, added, first, last) | settings.roles
     ids, by_content = combine(path, model.ids, [*added, *settings.added], roles)
     return assemble(
@@ -57,11 +99,11 @@ def read_tokenizer_json(path: Path, settings: Settings, sources: dict[str, bytes
         add_bos=first is not None and first == roles.get("bos"),
         add_eos=last is not None and last == roles.get("eos"),
         settings=settings,
-        normalize=read_normalizer(path, file.get("normalizer")),
+        normalize=normalize,
         pretokenize=model.pretokenize,
         encode_word=model.encoder(by_content),
         sources=sources,
-        export=lambda tokenizer: {},
+        export=export,
     )
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyllm.errors import TokenizerError
-from tinyllm.tokenizers.byte_level import check_bytes, piece_bytes, word_encoder
+from tinyllm.tokenizers.byte_level import pieces_of_text, shown_as, word_encoder
 from tinyllm.tokenizers.byte_level_pretokenizers import read_byte_level_pretokenizer
 from tinyllm.tokenizers.huggingface_bpe import READ, check_bpe, read_merges
 from tinyllm.tokenizers.huggingface_model import HuggingFaceModel, read_unknown, read_vocab
@@ -20,28 +20,20 @@ def read_byte_level(path: Path, file: dict[str, Any]) -> HuggingFaceModel:
     pretokenize = read_byte_level_pretokenizer(path, file.get("pre_tokenizer"))
     own = read_vocab(path, model.get("vocab"))
     pairs = read_merges(path, model.get("merges"), own)
-    check_bytes(path, own)
     whole_words = model.get("ignore_merges")
     if not isinstance(whole_words, bool | None):
         raise TokenizerError(f"{path}: ignore_merges is {str(whole_words)[:40]!r}; expected a bool")
     decoder = file.get("decoder")
     if not isinstance(decoder, dict) or decoder.get("type") != "ByteLevel":
         raise TokenizerError(f"{path}: the decoder {str(decoder)[:120]} is not supported")
-
-    def shown(piece: str) -> bytes:
-        """An added token is plain text, also where each of its letters could stand for a byte."""
-        return piece_bytes(piece) if piece in own else piece.encode()
-
+    piece_bytes = shown_as(own)
     return HuggingFaceModel(
         ids=own,
         unknown=read_unknown(path, model),
-        piece_bytes=shown,
-        first_bytes=shown,
+        piece_bytes=piece_bytes,
+        first_bytes=piece_bytes,
         pretokenize=pretokenize,
-        # Pieces that are added tokens are found before words are, and never come out of merges.
         encoder=lambda added: word_encoder(
-            {piece: id_ for piece, id_ in own.items() if piece not in added},
-            pairs,
-            bool(whole_words),
+            pieces_of_text(path, own, added), pairs, bool(whole_words)
         ),
     )

@@ -9,15 +9,23 @@ from typing import TypeAlias
 from tinyllm.errors import TokenizerError
 from tinyllm.files import read_bytes
 from tinyllm.json_file import MEBIBYTE
+from tinyllm.tokenizers.bert_vocabulary import bert_tokenizer
 from tinyllm.tokenizers.export import export_files
 from tinyllm.tokenizers.huggingface import read_tokenizer_json
 from tinyllm.tokenizers.llama2c import read_llama2c
+from tinyllm.tokenizers.marian import marian_tokenizer
+from tinyllm.tokenizers.rank_file import rank_tokenizer
 from tinyllm.tokenizers.sentencepiece import SentencePieceVocabulary, sentencepiece_tokenizer
 from tinyllm.tokenizers.sentencepiece_file import read_sentencepiece
 from tinyllm.tokenizers.settings import Settings, read_settings
 from tinyllm.tokenizers.tokenizer import Tokenizer
+from tinyllm.tokenizers.vocab_merges import vocab_merges_tokenizer
 
-_NAMES = ("tokenizer.json", "tokenizer.model")  # the first that is there
+# The first that is there.
+_NAMES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.txt", "source.spm")
+_NAMES += ("vocab.json",)
+_ENDINGS = ("*.tiktoken", "tok*.bin")  # else the one file of such a name
+_OTHER_FORMS = ("tokenizer.model", "tokenizer.bin", "vocab.json", "merges.txt")
 _CONFIG = "tokenizer_config.json"
 _MAX_BYTES = 64 * MEBIBYTE
 _RANK_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2} [0-9]+\r?\n")
@@ -29,9 +37,11 @@ Reader: TypeAlias = Callable[[Path, bytes, Settings, dict[str, bytes]], Tokenize
 def load_tokenizer(path: Path | str) -> Tokenizer:
     """Load the tokenizer in a file or a folder.
 
-    A folder's is its tokenizer.json, else tokenizer.model, else its one tokenizer.bin or tok*.bin;
-    tokenizer_config.json beside any of them is read too. Raises TokenizerError where there is no
-    tokenizer, or one that is damaged or of an unknown kind.
+    A folder's is its tokenizer.json, else tokenizer.model, else vocab.json with merges.txt, else
+    its one *.tiktoken or tok*.bin; tokenizer_config.json beside any of them is read too. A list of
+    ranks (*.tiktoken, Llama 3's tokenizer.model) does not say how a text is split: r50k_base,
+    cl100k_base and Llama 3's are known by their SHA-256. Raises TokenizerError for other lists, and
+    where there is no tokenizer, or one that is damaged or of an unknown kind.
     """
     path = Path(path)
     folder, file = (path, _find(path)) if path.is_dir() else (path.parent, path)
@@ -39,17 +49,16 @@ def load_tokenizer(path: Path | str) -> Tokenizer:
     name, read = _recognise(file, content)
     beside = _read_beside(folder, _CONFIG)
     settings = read_settings(folder / _CONFIG) if beside else Settings()
-    if path.is_dir() and name == "tokenizer.json":
-        # the same vocabulary with its scores, where it lies there
-        beside |= _read_beside(folder, "tokenizer.model", "tokenizer.bin")
+    if path.is_dir() and name == "tokenizer.json":  # keep the same vocabulary in its other forms
+        beside |= _read_beside(folder, *_OTHER_FORMS)
     return read(file, content, settings, {name: content} | beside)
 
 
 def has_tokenizer(folder: Path | str) -> bool:
     """Say whether a folder holds a tokenizer's file, of a known kind or not."""
     folder = Path(folder)
-    names = (*_NAMES, "vocab.json", "vocab.txt")
-    return any((folder / name).exists() for name in names) or any(folder.glob("tok*.bin"))
+    there = (folder / name for name in (*_NAMES, "vocab.txt"))
+    return any(map(Path.exists, there)) or any(any(folder.glob(name)) for name in _ENDINGS)
 
 
 def _find(folder: Path) -> Path:
@@ -57,13 +66,13 @@ def _find(folder: Path) -> Path:
     for name in _NAMES:
         if (folder / name).exists():
             return folder / name
-    binaries = {*folder.glob("tokenizer.bin"), *folder.glob("tok*.bin")}
-    if len(binaries) == 1:
-        return binaries.pop()
-    found = f"; it has {', '.join(sorted(file.name for file in binaries))}" if binaries else ""
+    others = sorted(file for ending in _ENDINGS for file in folder.glob(ending))
+    if len(others) == 1:
+        return others[0]
+    found = f"; it has {', '.join(file.name for file in others)}" if others else ""
     raise TokenizerError(
-        f"{folder}: has no tokenizer; looked for tokenizer.json, tokenizer.model and exactly one"
-        f" tokenizer.bin or tok*.bin{found}"
+        f"{folder}: has no tokenizer; looked for {', '.join(_NAMES)} and exactly one"
+        f" {' or '.join(_ENDINGS)}{found}"
     )
 
 
@@ -75,19 +84,26 @@ def _read_beside(folder: Path, *names: str) -> dict[str, bytes]:
 
 def _recognise(path: Path, content: bytes) -> tuple[str, Reader]:
     """Tell the kinds of files apart by how they begin: the file's usual name, and its reader."""
+    if path.name == "vocab.json":
+        return "vocab.json", vocab_merges_tokenizer
+    if path.suffix == ".txt":
+        return "vocab.txt", bert_tokenizer
+    if path.suffix == ".spm" and (path.parent / "vocab.json").exists():
+        return path.name, marian_tokenizer
     if content.lstrip().startswith(b"{"):
         return "tokenizer.json", _tokenizer_json
     if content[12:17] == b"<unk>":  # the first piece, behind three numbers
         return "tokenizer.bin", partial(_with_scores, read_llama2c)
     if _RANK_LINE.match(content):
-        raise TokenizerError(
-            f"{path}: is a list of ranks as tiktoken has them (Llama-3), which is not supported"
-        )
+        name = path.name if path.suffix == ".tiktoken" else "tokenizer.model"
+        return name, rank_tokenizer
     if content.startswith(b"\n"):  # field 1, a piece, is the first of every model
-        return "tokenizer.model", partial(_with_scores, read_sentencepiece)
+        name = path.name if path.name == "spiece.model" else "tokenizer.model"
+        return name, partial(_with_scores, read_sentencepiece)
     raise TokenizerError(
-        f"{path}: is no tokenizer that tinyllm reads: tokenizer.json, a SentencePiece"
-        f" tokenizer.model or llama2.c's tokenizer.bin; it begins with {content[:16]!r}"
+        f"{path}: is no tokenizer that tinyllm reads: tokenizer.json, tokenizer.model of"
+        f" SentencePiece or Llama 3, vocab.json with merges.txt, tiktoken's ranks or llama2.c's"
+        f" tokenizer.bin; it begins with {content[:16]!r}"
     )
 
 
