@@ -56,14 +56,10 @@ def doctor(args: argparse.Namespace, messages: Messages) -> int:
 def _line(finding: Finding, *, colored: bool) -> str:
     """Return a finding as one line, with what to do after an arrow."""
     marks = {"ok": color.GREEN, PROBLEM: color.RED}
-    mark = color.paint(
-        f"{finding.status:<8}",
-        marks.get(finding.status, color.DIM),
-        on=colored,
-    )
+    mark = color.paint(f"{finding.status:<7}", marks.get(finding.status, color.DIM), on=colored)
     advice = f" → {finding.advice}" if finding.advice else ""
-    line = f"{finding.name:<10} {finding.what}{advice}"
-    return f"{mark} {printable(' '.join(line.split()))}"
+    text = " ".join(f"{finding.what}{advice}".split())
+    return f"{mark} {finding.name:<13} {printable(text)}"
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import importlib
 import locale
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -59,7 +60,7 @@ def _package(name: str, least: tuple[int, ...]) -> Finding:
         return Finding(
             name=name, status=PROBLEM, what=reason(error), advice=f"python -m pip install {name}"
         )
-    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    numbers = tuple(int(digits) for digits in re.findall(r"[0-9]+", version)[:2])
     if numbers < least:
         asked = f"{name}>={'.'.join(map(str, least))}"
         return Finding(
