@@ -64,23 +64,24 @@ class KeyReader:
         """Describe what is wrong with a key."""
         return ConfigError(f"{self.where}: {key} is {shown(self.values.get(key))}; {expected}")
 
+    def unread(self) -> list[str]:
+        """Return the keys that nobody read, in order."""
+        return sorted(self.values.keys() - self._read)
+
     def refuse_unread(self, harmless: frozenset[str] = frozenset()) -> None:
         """Raise ConfigError for keys that nobody read, unless they are known to do no harm.
 
         A key that is null, false, or empty turns nothing on. So does one that starts with "_".
         """
-        unread = [
+        unknown = [
             key
-            for key, value in self.values.items()
-            if key not in self._read
-            and key not in harmless
+            for key in self.unread()
+            if key not in harmless
             and not key.startswith("_")
-            and value not in (None, False, "", [], {})
+            and self.values[key] not in (None, False, "", [], {})
         ]
-        if unread:
-            keys = ", ".join(
-                f"{plain(key)} = {shown(self.values[key])}" for key in sorted(unread)[:5]
-            )
+        if unknown:
+            keys = ", ".join(f"{plain(key)} = {shown(self.values[key])}" for key in unknown[:5])
             raise ConfigError(
                 f"{self.where}: tinyllm does not know {keys}: if it does not change what the model "
                 f"computes, remove it from the file"

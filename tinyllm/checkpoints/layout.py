@@ -16,10 +16,10 @@ LAYOUTS = {
 }
 _CONVERT = "python -m tinyllm.convert makes a Hugging Face folder of it, which loads"
 TO_LOAD = {
-    "meta": f"is a folder in Meta's layout; {_CONVERT}",
-    "llama2c": f"is a llama2.c file; {_CONVERT}",
-    "safetensors": "is a file of weights alone; give the folder that it lies in, with config.json",
-    "config": "is a config without weights; give the folder that it lies in",
+    "meta": _CONVERT,
+    "llama2c": _CONVERT,
+    "safetensors": "give the folder that it lies in, with config.json",
+    "config": "give the folder that it lies in",
 }
 
 
@@ -52,4 +52,4 @@ def require_folder(path: Path) -> None:
     """Raise CheckpointError unless a Hugging Face folder lies there, saying how to come to one."""
     layout = layout_of(path)
     if layout != "hf":
-        raise refusal(path, TO_LOAD[layout])
+        raise refusal(path, f"is {LAYOUTS[layout]}; {TO_LOAD[layout]}")

@@ -38,7 +38,11 @@ def read_config_json(values: dict[str, Any], where: str) -> DecoderConfig:
 
     `where` names the file in messages.
     """
-    keys = KeyReader(values, where)
+    return understand_config(KeyReader(values, where))
+
+
+def understand_config(keys: KeyReader) -> DecoderConfig:
+    """Do the same for a reader, which knows afterwards what keys nobody had a use for."""
     _refuse_what_is_not_weights(keys)
     name = keys.string("model_type", tuple(FAMILIES))
     family = FAMILIES[name]

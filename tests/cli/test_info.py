@@ -1,0 +1,109 @@
+"""tinyllm.info: a description that fits a terminal, or one JSON object."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.commands import in_terminal, refused, run, variant
+from tinyllm.info import main, rows
+
+PUBLISHED = Path(__file__).parents[1] / "models" / "published.json"
+
+
+def answer(*words, code=0):
+    assert main([str(word) for word in words]) == code
+
+
+def test_a_folder_in_lines(model, capsys):
+    answer(model)
+    out, err = capsys.readouterr()
+    lines = dict(line.split(maxsplit=1) for line in out.splitlines() if not line.startswith(" "))
+    assert lines["path"] == str(model)
+    assert lines["format"] == "a Hugging Face folder"
+    assert lines["family"] == "llama (LlamaForCausalLM)"
+    assert lines["layers"] == "2 of d_model 16, d_ff 7"
+    assert lines["heads"] == "4 for queries, 2 for keys and values, head_dim 4"
+    assert lines["RoPE"] == "default: theta 10,000"
+    assert lines["BOS"] == "1 '<s>'"
+    assert lines["EOS"] == "2 '</s>'"
+    assert "problem" not in lines
+    assert err == ""
+
+
+def test_json_is_one_object_with_the_tensors_on_demand(model, capsys):
+    answer(model, "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert found["config"]["d_model"] == 16
+    assert "list" not in found["tensors"]
+    answer(model, "--json", "--tensors")
+    assert len(json.loads(capsys.readouterr().out)["tensors"]["list"]) == found["tensors"]["count"]
+    answer(model / "config.json", "--json", "--tensors")
+    assert json.loads(capsys.readouterr().out)["tensors"] == {"list": []}
+
+
+def test_every_tensor_has_a_line_on_demand(model, capsys):
+    answer(model)
+    before = capsys.readouterr().out
+    answer(model, "--tensors")
+    lines = capsys.readouterr().out.removeprefix(before).splitlines()
+    assert any(line.split() == ["model.norm.weight", "F32", "16", "64", "B"] for line in lines)
+    assert len(lines) == 21
+    answer(model / "config.json", "--tensors")
+
+
+def test_a_problem_is_told_with_the_rest_and_by_the_exit_code(model, tmp_path, capsys):
+    folder = variant(model, tmp_path / "other", intermediate_size=8)
+    answer(folder, code=1)
+    out = capsys.readouterr().out
+    assert "does not fit its config" in " ".join(out.split())
+    assert "heads " in out
+    answer(folder, "--json", code=1)
+    assert len(json.loads(capsys.readouterr().out)["problems"]) == 1
+
+
+@pytest.mark.parametrize("name", json.loads(PUBLISHED.read_text()))
+def test_published_configs_fit_80_columns(name, tmp_path, capsys):
+    values = json.loads(PUBLISHED.read_text())[name]["config"]
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(values))
+    answer(path)
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) < 80 for line in lines if not line.startswith("path"))
+    assert f"{json.loads(PUBLISHED.read_text())[name]['parameters']:,}" in lines[3]
+
+
+def test_windows_of_some_layers_are_told_in_ranges():
+    rope = {"kind": "yarn", "theta": 1e6, "scale": 1.1386294, "truncate": False}
+    described = {
+        "path": "x", "format": "x", "problems": [], "architecture": "x", "parameters": 1,
+        "config": {
+            "windows": [None, 5, 5, None, 5], "tie_embeddings": False, "family": "x", "n_layers": 5,
+            "d_model": 1, "d_ff": 1, "n_heads": 1, "n_kv_heads": 1, "head_dim": 1, "max_seq_len": 1,
+            "vocab_size": 1, "bos_id": None, "eos_ids": [], "qkv_bias": True, "o_bias": False,
+            "mlp_bias": False, "qk_norm": True, "rope": rope,
+        },
+    }  # fmt: skip
+    said = dict(rows(described))
+    assert said["window"] == "5 tokens in layers 1-2, 4"
+    assert said["extras"] == "biases on queries, keys and values, norms on queries and keys"
+    assert said["RoPE"] == "yarn: theta 1,000,000, scale 1.13863, truncate no"
+    assert said["BOS"] == said["EOS"] == "none"
+
+
+def test_names_cannot_command_a_terminal(model, tmp_path):
+    folder = variant(model, tmp_path / "two\nlines\x1b[31m", **{"_\x1b[32m": 1})
+    code, screen = in_terminal("tinyllm.info", folder, "--tensors")
+    assert code == 0
+    assert "\x1b" not in screen
+    code, out, err = run("tinyllm.info", folder)
+    assert (code, err) == (0, b"")
+    assert b"\x1b" not in out
+
+
+def test_refusals_are_one_line(tmp_path, capsys):
+    refused(main, [tmp_path], capsys)
+    refused(main, ["no such/thing"], capsys)
+    (tmp_path / "x.gguf").write_bytes(b"GGUF" + bytes(99))
+    assert "is a GGUF file" in refused(main, [tmp_path / "x.gguf"], capsys)
+    refused(main, [], capsys)
