@@ -41,10 +41,10 @@ def run(*words, stdin=b"", env=None, python=(), **options):
     return done.returncode, done.stdout, done.stderr
 
 
-def redirected(words, redirection):
+def redirected(words, redirection, before=""):
     """Run a command from a shell that redirects, as in `>&-`: -> exit code, stdout, stderr."""
     done = subprocess.run(
-        ["sh", "-c", f'exec "$0" "$@" {redirection}', *command(words)],
+        ["sh", "-c", f'{before} exec "$0" "$@" {redirection}', *command(words)],
         env=environment(), capture_output=True, timeout=60, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr

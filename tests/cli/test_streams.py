@@ -104,3 +104,92 @@ def test_a_light_start_loads_no_numpy():
         [sys.executable, "-c", script], env=environment(), capture_output=True, timeout=60
     )
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_pipe_can_be_the_prompts_file(model, loaded):
+    words = [GENERATE, "-m", model, "--seed=1", "-n", "5", "-f", "/dev/stdin"]
+    wanted = (loaded.generate("the in", seed=1, max_tokens=5).text + "\n").encode()
+    assert run(*words, stdin=b"the in") == (0, wanted, b"")
+
+
+def test_a_pipe_that_is_not_utf8_or_has_no_end_is_one_line(model):
+    code, _, err = run(GENERATE, "-m", model, "-f", "/dev/stdin", stdin=b"ab\xff")
+    assert (code, err) == (2, b"error: /dev/stdin: is not UTF-8 at byte 2\n")
+
+
+@LINUX
+def test_a_device_without_an_end_is_one_line(model, capsys, monkeypatch):
+    from tinyllm.cli import text_input
+    from tinyllm.generate import main
+
+    monkeypatch.setattr(text_input, "LONGEST", 1000)
+    assert main(["-m", str(model), "-f", "/dev/zero"]) == 2
+    assert "/dev/zero: gives more than 1000 bytes" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_it_is_imported_ends_it_without_a_traceback():
+    """Python itself shows one in the moments before it runs a line of ours."""
+    script = (
+        "import os, runpy, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'tinyllm.cli.command': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)\n"
+    )
+    import subprocess
+
+    for module in ("tinyllm.generate", "tinyllm"):
+        done = subprocess.run(
+            [sys.executable, "-c", script, module, "--version"],
+            env=environment(), capture_output=True, timeout=60,
+        )  # fmt: skip
+        assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_it_converts_leaves_nothing(model, tmp_path, number):
+    """The signal comes when the weights are written and the rest is not."""
+    script = (
+        "import os, sys, tinyllm.tokenizers\n"
+        "from tinyllm.convert import main\n"
+        f"def kill(*_): assert os.listdir({str(tmp_path)!r}); os.kill(os.getpid(), {int(number)})\n"
+        "tinyllm.tokenizers.Tokenizer.save = kill\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    import subprocess
+
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(model), str(tmp_path / "out")],
+        env=environment(), capture_output=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == (-signal.SIGTERM if number == signal.SIGTERM else 130)
+    assert (done.stdout, done.stderr) == (b"", b"")
+    assert os.listdir(tmp_path) == []
+
+
+def test_signals_are_as_before_after_a_command(model, capsys):
+    from tinyllm.generate import main
+
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert main(["-m", str(model), "ab", "-n1"]) == 0
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_command_runs_in_any_thread(model, capsys):
+    from threading import Thread
+
+    from tinyllm.generate import main
+
+    codes = []
+    thread = Thread(target=lambda: codes.append(main(["-m", str(model), "ab", "-n1"])))
+    thread.start()
+    thread.join()
+    assert codes == [0]
+
+
+def test_ctrl_c_that_is_ignored_stays_ignored(model):
+    """As in the background of a shell's script."""
+    words = [GENERATE, "-m", model, "ab", "-n3", "--logit-bias=68=1000"]
+    code, out, err = redirected(words, "</dev/null", before="trap '' INT; kill -INT $$;")
+    assert (code, out, err) == (0, b"AAA\n", b"")

@@ -70,6 +70,33 @@ def test_ctrl_c_ends_the_line_of_progress_where_the_answer_goes_elsewhere(model)
 
 
 @pty
+@pytest.mark.parametrize("moment", ["loading", "reading"])
+def test_ctrl_c_while_it_loads_or_reads_ends_it(model, tmp_path, moment):
+    """A prompt that takes long to read, in a folder that takes long to load: a pipe would, say."""
+    words = [GENERATE, "-m", model, "the " * 15000, "--ctx=60000", "-n1", "--raw"]
+    code, screen = in_terminal(*words, typed=[(moment.encode(), b"\x03")])
+    assert code == 130
+    assert screen.endswith("\r\n")
+    assert "Traceback" not in screen
+
+
+@pty
+def test_a_second_ctrl_c_does_no_more(model):
+    words = [GENERATE, "-m", model, "ab", *ENDLESS]
+    code, screen = in_terminal(*words, typed=[(b"AAA", b"\x03\x03")])
+    assert code == 130
+    assert "Traceback" not in screen
+
+
+@pty
+def test_a_terminal_may_be_one_column_wide(model):
+    a = "--logit-bias=68=1000"
+    code, screen = in_terminal(GENERATE, "-m", model, "ab", "-n2", a, columns=1)
+    assert code == 0
+    assert "AA\r\n" in screen
+
+
+@pty
 def test_a_prompt_can_be_typed(model):
     words = [GENERATE, "-m", model, "-", "-n", "0", "--echo", "-q"]
     code, screen = in_terminal(*words, typed=[(b"", b"ab\n\x04")])
