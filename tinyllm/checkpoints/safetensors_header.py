@@ -45,16 +45,13 @@ def parse_header(header: bytes) -> dict[str, Entry]:
     parsed = _parse_json(header)
     metadata = parsed.pop("__metadata__", None)
     if metadata is not None and not (
-        isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values())
+        isinstance(metadata, dict) and all(type(v) is str for v in metadata.values())
     ):
         raise CheckpointError("its __metadata__ must map strings to strings")
     entries = {}
     for name, fields in parsed.items():
         try:
-            name.encode("utf-8")
             entries[name] = _entry(fields)
-        except UnicodeEncodeError:
-            raise CheckpointError(f"its tensor name {shown(name)} is not Unicode text") from None
         except CheckpointError as error:
             raise CheckpointError(f"its tensor {shown(name)} {error}") from None
     _check_places(entries)
@@ -105,14 +102,17 @@ def data_size(entries: dict[str, Entry]) -> int:
 def _parse_json(header: bytes) -> dict[str, Any]:
     """Parse text that begins with "{": one object, keys unique at every level."""
     try:
-        return json.loads(
-            header.decode("utf-8"),
-            object_pairs_hook=_unique,
-            parse_int=_natural,
-            parse_constant=str,  # NaN and Infinity stay text, which no field accepts
+        text = header.decode("utf-8")
+        value = json.loads(
+            text, object_pairs_hook=_unique, parse_int=_natural, parse_constant=_Spelling
         )
+        if "\\u" in text:  # only an escape can make half of a surrogate pair
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        return value
     except RecursionError:
         raise CheckpointError("its header is nested too deeply") from None
+    except UnicodeEncodeError:
+        raise CheckpointError("its header has half a surrogate pair, not Unicode text") from None
     except ValueError as error:
         raise CheckpointError(f"its header is not UTF-8 JSON: {error}") from None
 
@@ -126,9 +126,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _natural(text: str) -> int | str:
-    """The number if it can be a size; else its text, so that -0 does not pass for 0."""
-    return text if text.startswith("-") or len(text) > 19 else int(text)
+class _Spelling(str):
+    """A number that can be no size, as it was written: -0, which must not pass for 0, or NaN."""
+
+
+def _natural(text: str) -> int | _Spelling:
+    return _Spelling(text) if text.startswith("-") or len(text) > 19 else int(text)
 
 
 def _entry(fields: Any) -> Entry:
