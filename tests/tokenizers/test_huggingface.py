@@ -193,8 +193,7 @@ BAD = {
         model(vocab={p.replace("<0x41>", "<0xGG>"): i for p, i in VOCAB.items()}),
         "1 are missing, the first is <0x41>",
     ),
-    "an unknown model": (model(type="WordPiece"), "type 'WordPiece' is not supported"),
-    "a Unigram model": (model(type="Unigram"), "type 'Unigram' is not supported"),
+    "an unknown model": (model(type="WordLevel"), "type 'WordLevel' is not supported"),
     "a model of no type": (model(type=None), "type 'None' is not supported"),
     "byte-level BPE": (
         model(byte_fallback=False),
@@ -209,7 +208,7 @@ BAD = {
         model(unk_token="[UNK]"),
         r"the unk token '\[UNK\]' is not in the vocabulary",
     ),
-    "an unknown normalizer": ({"normalizer": {"type": "Lowercase"}}, "Lowercase.* not supported"),
+    "an unknown normalizer": ({"normalizer": {"type": "Nmt"}}, "Nmt.* not supported"),
     "a normalizer that is text": ({"normalizer": "NFC"}, "the normalizer NFC is not supported"),
     "a foreign regex": ({"normalizer": NOT_FINITE}, r"the normalizer .*\(a\+\)\+\$"),
     "a replacement of nothing": (
@@ -217,7 +216,7 @@ BAD = {
         "the normalizer .* is not supported",
     ),
     "an unknown pre_tokenizer": ({"pre_tokenizer": {"type": "ByteLevel"}}, "pre_tokenizer .*Byte"),
-    "an unknown scheme": ({"pre_tokenizer": metaspace("last", False)}, "'last'.* not supported"),
+    "an unknown scheme": ({"pre_tokenizer": metaspace("last", False)}, "'last'.* is no Metaspace"),
     "an unknown decoder": ({"decoder": {"type": "WordPiece"}}, "the decoder .*WordPiece"),
     "no decoder": ({"decoder": None}, "the decoder None is not supported"),
     "a decoder of other steps": (

@@ -43,12 +43,14 @@ def test_the_pieces_of_the_roles_may_have_other_names():
 
 
 BAD = {
-    "a Unigram model": (sentencepiece_bytes(trainer={3: 1}), "a Unigram model is not supported"),
     "a word model": (sentencepiece_bytes(trainer={3: 3}), "a word model is not supported"),
     "an unknown model type": (sentencepiece_bytes(trainer={3: 9}), "a 9 model is not supported"),
     "no byte fallback": (sentencepiece_bytes(trainer={35: 0}), "BPE without byte_fallback"),
     "spaces as suffixes": (sentencepiece_bytes(trainer={24: 1}), "treat_whitespace_as_suffix"),
-    "a character map": (sentencepiece_bytes(normalizer={2: b"x"}), "precompiled_charsmap is not"),
+    "a character map": (
+        sentencepiece_bytes(normalizer={2: b"x"}),
+        "precompiled_charsmap is damaged",
+    ),
     "a denormalizer": (sentencepiece_bytes(denormalizer={2: b"x"}), "a denormalizer is not"),
     "an empty piece": (sentencepiece_bytes([*PIECES, ("", 0.0, NORMAL)]), "piece 291 is empty"),
     "a duplicate piece": (sentencepiece_bytes([*PIECES, A, A]), "291 and 292 are both 'A'"),

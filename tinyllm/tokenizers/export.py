@@ -11,7 +11,7 @@ from tinyllm.tokenizers.byte_fallback import SPACE
 from tinyllm.tokenizers.decoders import decoders
 from tinyllm.tokenizers.json_export import json_files, post_processor, role_names
 from tinyllm.tokenizers.normalizers import LEADING_SPACES, RUNS_OF_SPACES, TRAILING_SPACES
-from tinyllm.tokenizers.sentencepiece import PieceType, SentencePieceVocabulary
+from tinyllm.tokenizers.sentencepiece_vocabulary import PieceType, SentencePieceVocabulary
 from tinyllm.tokenizers.tokenizer import Tokenizer
 
 
@@ -19,10 +19,13 @@ def export_files(vocabulary: SentencePieceVocabulary, tokenizer: Tokenizer) -> d
     """Make tokenizer.json and tokenizer_config.json for the tokenizer of a vocabulary.
 
     There are none where they could not make the same ids: tokenizer.json has no pieces that come
-    apart again, and none that stand for themselves without a text beginning anew behind them.
+    apart again, and none that stand for themselves without a text beginning anew behind them; it
+    sums scores in another precision, and replaces characters by another rule.
     """
     odd = {PieceType.USER_DEFINED, PieceType.UNUSED}
     if odd.intersection(vocabulary.types) or not vocabulary.escape_whitespaces:
+        return {}
+    if vocabulary.is_unigram or vocabulary.characters is not None:
         return {}
     return json_files(
         tokenizer,

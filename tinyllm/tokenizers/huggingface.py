@@ -116,7 +116,7 @@ def _kind(path: Path, model: Any) -> str:
         kind += " with byte_fallback" if model.get("byte_fallback") is True else ""
     if kind not in _READERS:
         raise TokenizerError(
-            f"{path}: a model of type {kind!r} is not supported; {', '.join(_READERS)} is"
+            f"{path}: a model of type {kind!r} is not supported; {', '.join(_READERS)} are"
         )
     return kind
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers.added_tokens import MAX_IDS
 from tinyllm.tokenizers.byte_fallback import BYTE_PIECES, SPACE
-from tinyllm.tokenizers.sentencepiece import PieceType, SentencePieceVocabulary
+from tinyllm.tokenizers.sentencepiece_vocabulary import PieceType, SentencePieceVocabulary
 from tinyllm.tokenizers.sentencepiece_file import read_sentencepiece
 from tinyllm.tokenizers.tokenizer import Tokenizer
 
@@ -36,6 +36,9 @@ def read_llama2c(path: Path, content: bytes) -> SentencePieceVocabulary:
         pieces=pieces,
         scores=scores,
         types=types + [PieceType.NORMAL] * (len(pieces) - len(types)),
+        is_unigram=False,
+        byte_fallback=True,
+        characters=None,
         add_dummy_prefix=True,
         remove_extra_whitespaces=False,
         escape_whitespaces=True,

@@ -21,11 +21,16 @@ from tinyllm.tokenizers.settings import Settings, read_settings
 from tinyllm.tokenizers.tokenizer import Tokenizer
 from tinyllm.tokenizers.vocab_merges import vocab_merges_tokenizer
 
-# The first that is there.
-_NAMES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.txt", "source.spm")
-_NAMES += ("vocab.json",)
+_NAMES = (  # the first that is there
+    "tokenizer.json",
+    "tokenizer.model",
+    "spiece.model",
+    "vocab.txt",
+    "source.spm",
+    "vocab.json",
+)
 _ENDINGS = ("*.tiktoken", "tok*.bin")  # else the one file of such a name
-_OTHER_FORMS = ("tokenizer.model", "tokenizer.bin", "vocab.json", "merges.txt")
+_OTHER_FORMS = (*_NAMES[1:], "target.spm", "tokenizer.bin", "merges.txt")
 _CONFIG = "tokenizer_config.json"
 _MAX_BYTES = 64 * MEBIBYTE
 _RANK_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2} [0-9]+\r?\n")
@@ -37,9 +42,10 @@ Reader: TypeAlias = Callable[[Path, bytes, Settings, dict[str, bytes]], Tokenize
 def load_tokenizer(path: Path | str) -> Tokenizer:
     """Load the tokenizer in a file or a folder.
 
-    A folder's is its tokenizer.json, else tokenizer.model, else vocab.json with merges.txt, else
-    its one *.tiktoken or tok*.bin; tokenizer_config.json beside any of them is read too. A list of
-    ranks (*.tiktoken, Llama 3's tokenizer.model) does not say how a text is split: r50k_base,
+    A folder's is its tokenizer.json, else tokenizer.model, spiece.model (T5), vocab.txt (BERT),
+    source.spm with vocab.json (Marian), vocab.json with merges.txt, else its one *.tiktoken or
+    tok*.bin; tokenizer_config.json beside any of them is read too. The file target.spm is for the
+    language that a Marian model translates to. A list of ranks (*.tiktoken, Llama 3's tokenizer.model) does not say how a text is split: r50k_base,
     cl100k_base and Llama 3's are known by their SHA-256. Raises TokenizerError for other lists, and
     where there is no tokenizer, or one that is damaged or of an unknown kind.
     """
@@ -57,7 +63,7 @@ def load_tokenizer(path: Path | str) -> Tokenizer:
 def has_tokenizer(folder: Path | str) -> bool:
     """Say whether a folder holds a tokenizer's file, of a known kind or not."""
     folder = Path(folder)
-    there = (folder / name for name in (*_NAMES, "vocab.txt"))
+    there = (folder / name for name in _NAMES)
     return any(map(Path.exists, there)) or any(any(folder.glob(name)) for name in _ENDINGS)
 
 

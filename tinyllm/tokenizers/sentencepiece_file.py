@@ -1,4 +1,4 @@
-"""Read SentencePiece's tokenizer.model, a Protocol Buffers message.
+"""Read SentencePiece's tokenizer.model (spiece.model for T5), a Protocol Buffers message.
 
 Field numbers: google/sentencepiece, src/sentencepiece_model.proto.
 """
@@ -10,8 +10,9 @@ from typing import Any
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers.added_tokens import MAX_IDS
 from tinyllm.tokenizers.byte_fallback import BYTE_PIECES
+from tinyllm.tokenizers.character_map import read_character_map
 from tinyllm.tokenizers.protobuf import Schema, decode, fields
-from tinyllm.tokenizers.sentencepiece import PieceType, SentencePieceVocabulary
+from tinyllm.tokenizers.sentencepiece_vocabulary import PieceType, SentencePieceVocabulary
 
 _PIECE: Schema = {1: ("piece", str), 2: ("score", float), 3: ("type", int)}
 _TRAINER: Schema = {
@@ -34,11 +35,12 @@ _PARTS: dict[int, tuple[str, Schema]] = {
     3: ("normalizer", _NORMALIZER),
     5: ("denormalizer", _NORMALIZER),
 }
-_MODEL_TYPES = {1: "Unigram", 3: "word", 4: "character"}
+UNIGRAM, BPE = 1, 2
+_MODEL_TYPES = {3: "word", 4: "character"}
 
 
 def read_sentencepiece(path: Path, content: bytes) -> SentencePieceVocabulary:
-    """Read the BPE vocabulary in `content`, the bytes of `path`.
+    """Read the BPE or Unigram vocabulary in `content`, the bytes of `path`.
 
     Raises TokenizerError where it is no such file, or asks for what tinyllm does not do.
     """
@@ -64,7 +66,11 @@ def read_sentencepiece(path: Path, content: bytes) -> SentencePieceVocabulary:
         for role, default in {"bos": "<s>", "eos": "</s>", "pad": "<pad>"}.items()
     }
     unknown = [piece for piece, kind in types.items() if kind is PieceType.UNKNOWN]
+    charsmap = normalizer.get("precompiled_charsmap")
     return SentencePieceVocabulary(
+        is_unigram=_model_type(parts) == UNIGRAM,
+        byte_fallback=trainer.get("byte_fallback", False),
+        characters=read_character_map(path, charsmap) if charsmap else None,
         pieces=list(types),
         scores=[entry["score"] for entry in pieces],
         types=list(types.values()),
@@ -79,21 +85,25 @@ def read_sentencepiece(path: Path, content: bytes) -> SentencePieceVocabulary:
 
 
 def _check_kind(path: Path, parts: dict[str, dict[str, Any]]) -> None:
-    """Refuse by name what would make other ids than BPE with byte fallback."""
-    model_type = parts["trainer"].get("model_type", 1)
+    """Refuse by name what would make other ids than BPE with byte fallback, or Unigram."""
+    model_type = _model_type(parts)
+    is_bpe = model_type == BPE
     refused = {
-        f"a {_MODEL_TYPES.get(model_type, model_type)} model": model_type != 2,
-        "BPE without byte_fallback": not parts["trainer"].get("byte_fallback"),
+        f"a {_MODEL_TYPES.get(model_type, model_type)} model": not is_bpe and model_type != UNIGRAM,
+        "BPE without byte_fallback": is_bpe and not parts["trainer"].get("byte_fallback"),
         "treat_whitespace_as_suffix": parts["trainer"].get("treat_whitespace_as_suffix"),
-        "a precompiled_charsmap": parts["normalizer"].get("precompiled_charsmap"),
         "a denormalizer": parts["denormalizer"].get("precompiled_charsmap"),
     }
     for name, present in refused.items():
         if present:
             raise TokenizerError(
-                f"{path}: {name} is not supported; of SentencePiece, BPE with byte fallback and"
-                " identity normalization is"
+                f"{path}: {name} is not supported; of SentencePiece, Unigram and BPE with byte"
+                " fallback are"
             )
+
+
+def _model_type(parts: dict[str, dict[str, Any]]) -> int:
+    return parts["trainer"].get("model_type", UNIGRAM)
 
 
 def _check_pieces(path: Path, pieces: list[dict[str, Any]]) -> None:

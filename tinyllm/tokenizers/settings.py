@@ -36,7 +36,7 @@ def read_settings(path: Path) -> Settings:
         raise TokenizerError(f"{path}: added_tokens_decoder is no object of ids and tokens")
     return Settings(
         roles={
-            role: _token_name(path, key, entries[key])
+            role: token_name(path, key, entries[key])
             for role in ROLES
             if (key := f"{role}_token") in entries
         },
@@ -58,8 +58,11 @@ def _flag(path: Path, entries: dict[str, Any], key: str) -> bool | None:
     return value
 
 
-def _token_name(path: Path, key: str, value: Any) -> str | None:
-    """A token is named by its text, or by an object with its text."""
+def token_name(path: Path, key: str, value: Any) -> str | None:
+    """Read the token that a key names, by its text or by an object with its text.
+
+    Raises TokenizerError where it is neither, nor null.
+    """
     name = value.get("content") if isinstance(value, dict) else value
     if name is not None and not isinstance(name, str):
         raise TokenizerError(f"{path}: {key} is {str(value)[:40]!r}; expected the token's text")

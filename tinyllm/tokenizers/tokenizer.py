@@ -17,6 +17,11 @@ Normalize: TypeAlias = Callable[[str], str]
 Pretokenize: TypeAlias = Callable[[str, bool], Iterable[str]]  # (text, is it the start?) -> words
 EncodeWord: TypeAlias = Callable[[str], list[int]]
 
+_READ_FROM_A_FOLDER = {
+    *("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.txt", "source.spm", "vocab.json"),
+    "tokenizer_config.json",
+}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class Tokenizer:
@@ -121,7 +126,7 @@ class Tokenizer:
         cannot be written, or where another tokenizer's file there would stay and be read instead.
         """
         files = {**self.export(self), **self.sources}
-        for name in {"tokenizer.json", "tokenizer.model", "tokenizer_config.json"} - files.keys():
+        for name in _READ_FROM_A_FOLDER - files.keys():
             if (Path(folder) / name).exists():
                 raise TokenizerError(f"{folder}: has another tokenizer's {name}; remove it first")
         try:

@@ -9,6 +9,9 @@ from bisect import bisect
 from collections.abc import Callable
 from functools import cache, partial
 from itertools import groupby
+from typing import Literal, TypeAlias
+
+Form: TypeAlias = Literal["NFC", "NFD", "NFKC", "NFKD"]
 
 WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
     map(chr, range(0x2000, 0x200B))
@@ -51,22 +54,23 @@ class CharacterTable(dict[int, str]):
         return self[code]
 
 
-def _decompose(form: str, character: str) -> str:
+def _decompose(form: Form, character: str) -> str:
     later = category(character) == "Cn"
     return character if later else unicodedata.normalize(form, character)
 
 
-_DECOMPOSED = {form: CharacterTable(partial(_decompose, form)) for form in ("NFD", "NFKD")}
+_CANONICAL = CharacterTable(partial(_decompose, "NFD"))
+_COMPATIBLE = CharacterTable(partial(_decompose, "NFKD"))
 
 
-def normal_form(form: str, text: str) -> str:
+def normal_form(form: Form, text: str) -> str:
     """Return `text` in the normal form "NFC", "NFD", "NFKC" or "NFKD" (Unicode annex 15).
 
     As `unicodedata.normalize`, which alone takes quadratic time to order a long run of marks.
     """
     if text.isascii():
         return text
-    decomposed = text.translate(_DECOMPOSED["NFKD" if "K" in form else "NFD"])
+    decomposed = text.translate(_COMPATIBLE if "K" in form else _CANONICAL)
     runs = groupby(decomposed, key=lambda character: unicodedata.combining(character) > 0)
     ordered = "".join(
         "".join(sorted(run, key=unicodedata.combining) if are_marks else run)
