@@ -10,7 +10,7 @@ import pytest
 
 from cli.commands import ENDLESS, in_terminal
 from tiny_vocabulary import id_of
-from tinyllm.cli import terminal
+from tinyllm.cli import color, terminal
 from tinyllm.cli.terminal import Messages, peak_memory, printable, speed
 from tinyllm.generate import main
 
@@ -168,6 +168,21 @@ def test_a_control_character_is_shown_and_not_obeyed(code):
 
 def test_other_characters_are_themselves():
     assert printable("a\n\tb é世😀\u0301") == "a\n\tb é世😀\u0301"
+
+
+def test_colours_are_for_a_terminal_that_wants_them(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    screen, pipe = Screen(), io.StringIO()
+    assert [color.wanted("auto", stream) for stream in (screen, pipe, None)] == [True, False, False]
+    for name, value in (("NO_COLOR", "1"), ("TERM", "dumb")):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            assert not color.wanted("auto", screen)
+    assert color.wanted("always", pipe)
+    assert not color.wanted("never", screen)
+    assert color.paint("a\n\nb", "1") == "\x1b[1ma\x1b[0m\n\n\x1b[1mb\x1b[0m"
+    assert color.paint("a", "1", on=False) == "a"
 
 
 def test_speed_needs_tokens_and_time():

@@ -65,7 +65,7 @@ def test_sequence_i_of_a_batch_draws_as_it_does_in_any_batch():
 
 
 def test_streamed_pieces_join_to_the_text_and_none_is_broken():
-    for seed in range(20):
+    for seed in range(8):
         pieces = list(model().stream("ab", max_tokens=15, seed=seed, temperature=3.0))
         whole = model().generate("ab", max_tokens=15, seed=seed, temperature=3.0)
         assert "".join(pieces) == whole.text
