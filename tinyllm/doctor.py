@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from tinyllm.cli import color
 from tinyllm.cli.arguments import add_color, add_common
 from tinyllm.cli.command import Parser, run_command
-from tinyllm.cli.findings import PROBLEM, Finding
+from tinyllm.cli.findings.finding import PROBLEM, Finding
 from tinyllm.cli.terminal import Messages, is_terminal, printable
 from tinyllm.errors import UsageError
 
@@ -34,8 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def doctor(args: argparse.Namespace, messages: Messages) -> int:
     """Look at everything; print the findings; return 1 where one is a problem, else 0."""
-    from tinyllm.cli.cupy_findings import cupy_findings
-    from tinyllm.cli.findings import cache_findings, machine_findings, python_findings
+    from tinyllm.cli.findings.caches import cache_findings
+    from tinyllm.cli.findings.cupy import cupy_findings
+    from tinyllm.cli.findings.machine import machine_findings
+    from tinyllm.cli.findings.python import python_findings
 
     if sys.stdout is None:
         raise UsageError("standard output is closed: there is nowhere to write the findings")

@@ -10,7 +10,10 @@ from importlib import metadata
 import pytest
 
 from cli.commands import run
-from tinyllm.cli import cupy_findings, findings
+from tinyllm.cli.findings import caches, machine
+from tinyllm.cli.findings import cupy as gpus
+from tinyllm.cli.findings import python as packages
+from tinyllm.cli.findings.finding import Finding
 from tinyllm.doctor import main
 
 Wheel = namedtuple("Wheel", "metadata")
@@ -52,7 +55,7 @@ def cupy(monkeypatch):
             monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
         else:
             monkeypatch.setitem(sys.modules, "cupy", module)
-        return cupy_findings.cupy_findings()
+        return gpus.cupy_findings()
 
     return cupy
 
@@ -84,11 +87,11 @@ def gpu(count=1, cuda=13000, driver=13010, kernel=lambda *_: None, result=(2.0, 
 
 
 def test_a_sound_machine_without_a_gpu(doctor, monkeypatch):
-    monkeypatch.setattr(cupy_findings, "_wheels", lambda: [])
-    monkeypatch.setattr(cupy_findings, "importlib", types.SimpleNamespace(import_module=missing))
+    monkeypatch.setattr(gpus, "_wheels", lambda: [])
+    monkeypatch.setattr(gpus, "importlib", types.SimpleNamespace(import_module=missing))
     code, found = doctor()
     assert code == 0
-    assert {"python", *findings.NEEDED, "blas", "machine", "memory", "storage"} <= set(found)
+    assert {"python", *packages.NEEDED, "blas", "machine", "memory", "storage"} <= set(found)
     assert found["cupy"][0]["status"] == "–"
     assert "python -m pip install cupy-cuda13x" in found["cupy"][0]["advice"]
     assert found["numpy"] == [
@@ -101,9 +104,9 @@ def missing(name):
 
 
 def test_each_finding_is_a_line(capsys, monkeypatch):
-    monkeypatch.setattr(findings, "cache_findings", lambda: [])
-    monkeypatch.setattr(cupy_findings, "cupy_findings", lambda: [
-        findings.Finding(name="cupy", status="problem", what="a\nb\x1b[31m", advice="do c"),
+    monkeypatch.setattr(caches, "cache_findings", lambda: [])
+    monkeypatch.setattr(gpus, "cupy_findings", lambda: [
+        Finding(name="cupy", status="problem", what="a\nb\x1b[31m", advice="do c"),
     ])  # fmt: skip
     assert main([]) == 1
     out = capsys.readouterr().out
@@ -202,8 +205,8 @@ class TestPackages:
             def fail(name, error=error):
                 raise error
 
-            monkeypatch.setattr(findings, "importlib", types.SimpleNamespace(import_module=fail))
-            found = findings._package("safetensors", (0, 5))
+            monkeypatch.setattr(packages, "importlib", types.SimpleNamespace(import_module=fail))
+            found = packages._package("safetensors", (0, 5))
             assert found.status == "problem"
             assert str(error) in found.what
             assert found.advice == "python -m pip install safetensors"
@@ -214,45 +217,43 @@ class TestPackages:
     )
     def test_a_version_too_old_is_a_problem(self, monkeypatch, version, status):
         monkeypatch.setattr(metadata, "version", lambda _: version)
-        found = findings._package("numpy", (2, 1))
+        found = packages._package("numpy", (2, 1))
         assert found.status == status
         assert ("'numpy>=2.1'" in found.advice) == (status == "problem")
 
     def test_blas_that_nobody_knows(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "threadpoolctl", None)
-        assert findings._blas().status == "–"
+        assert packages._blas().status == "–"
 
     def test_blas_without_a_thread_pool(self, monkeypatch):
         library = types.SimpleNamespace(threadpool_info=lambda: [])
         monkeypatch.setitem(sys.modules, "threadpoolctl", library)
-        assert findings._blas().what.endswith("threads unknown")
+        assert packages._blas().what.endswith("threads unknown")
 
 
 class TestMachine:
     def test_little_room_is_a_problem(self, monkeypatch):
-        monkeypatch.setattr(
-            findings.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=5e8)
-        )
-        (found,) = findings._storage()
+        monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=5e8))
+        (found,) = machine._storage()
         assert (found.status, found.what) == ("problem", "0.5 GB free in the home folder")
 
     def test_a_home_that_is_not_there(self, monkeypatch):
         monkeypatch.setenv("HOME", "/nonexistent/home")
-        (found,) = findings._storage()
+        (found,) = machine._storage()
         assert found.status == "–"
 
     def test_memory_that_the_system_does_not_tell(self, monkeypatch):
-        monkeypatch.setattr(findings, "_available", lambda: 0)
-        assert next(findings._memory()).status == "ok"
+        monkeypatch.setattr(machine, "_available", lambda: 0)
+        assert next(machine._memory()).status == "ok"
         monkeypatch.delattr(os, "sysconf")
-        assert next(findings._memory()).status == "–"
+        assert next(machine._memory()).status == "–"
 
     def test_a_locale_without_utf8_is_named(self, monkeypatch):
-        monkeypatch.setattr(findings.locale, "getpreferredencoding", lambda _: "cp1252")
-        found = findings._terminal()
+        monkeypatch.setattr(machine.locale, "getpreferredencoding", lambda _: "cp1252")
+        found = machine._terminal()
         assert (found.status, found.advice) == ("–", "tinyllm writes UTF-8 all the same")
-        monkeypatch.setattr(findings.locale, "getpreferredencoding", lambda _: "UTF-8")
-        assert findings._terminal().status == "ok"
+        monkeypatch.setattr(machine.locale, "getpreferredencoding", lambda _: "UTF-8")
+        assert machine._terminal().status == "ok"
 
 
 class TestCaches:
@@ -274,7 +275,7 @@ class TestCaches:
         self.put(cache, "org/whole", "config.json", "model.safetensors")
         self.put(cache, "org/pickled", "config.json", "pytorch_model.bin")
         (self.put(cache, "org/half", "config.json") / "model.safetensors").symlink_to("../gone")
-        first, *models, home = findings.cache_findings()
+        first, *models, home = caches.cache_findings()
         assert first.what == f"{cache}: 3 models"
         assert home.what.endswith("is not there")
         assert [m.status for m in models] == ["–", "–", "ok"]
@@ -285,14 +286,14 @@ class TestCaches:
     def test_many_models_are_counted(self, cache):
         for number in range(12):
             self.put(cache, f"org/m{number}")
-        assert any(f.what == f"and 2 more in {cache}" for f in findings.cache_findings())
+        assert any(f.what == f"and 2 more in {cache}" for f in caches.cache_findings())
 
     def test_a_cache_that_cannot_be_read(self, cache, monkeypatch):
         def fail(self, pattern):
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr(findings.Path, "glob", fail)
-        assert findings.cache_findings()[0].status == "problem"
+        monkeypatch.setattr(caches.Path, "glob", fail)
+        assert caches.cache_findings()[0].status == "problem"
 
 
 def test_a_stub_of_cupy_on_the_path(tmp_path):

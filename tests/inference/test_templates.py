@@ -1,5 +1,6 @@
 """tinyllm.inference.templates and template_files: the reference templates' layout, id by id."""
 
+import base64
 import json
 
 import pytest
@@ -215,6 +216,37 @@ class TestRealVocabularies:
         first = "[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\n Hi [/INST] Hello! "
         expected = [1, *reference.encode(first), 2, 1, *reference.encode("[INST] Bye [/INST]")]
         assert chat_prompt(load_tokenizer(file), TEMPLATES["llama2"], messages) == expected
+
+    def test_llama3(self):
+        """As Meta's code writes a dialogue: the header, an empty line, the stripped text."""
+        tiktoken = pytest.importorskip("tiktoken")
+        ranks = {}
+        file = data("tokenizers/llama3/tokenizer.model")
+        for line in file.read_bytes().splitlines():
+            piece, rank = line.split()
+            ranks[base64.b64decode(piece)] = int(rank)
+        words = (
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
+            r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+        )
+        encode = tiktoken.Encoding(
+            "llama3", pat_str=words, mergeable_ranks=ranks, special_tokens={}
+        ).encode_ordinary
+        begin, start, end, eot = 128000, 128006, 128007, 128009
+        expected = [begin]
+        for role, text in [
+            ("system", "Be brief."), ("user", "Hi <|eot_id|>"), ("assistant", "Hello!\n\nI"),
+            ("user", "é 1234"),
+        ]:  # fmt: skip
+            expected += [start, *encode(role), end, *encode("\n\n"), *encode(text), eot]
+        expected += [start, *encode("assistant"), end, *encode("\n\n")]
+        messages = [
+            system(" Be brief."), user("\nHi <|eot_id|> "), assistant("Hello!\n\nI"),
+            user("é 1234"),
+        ]  # fmt: skip
+        tokenizer = load_tokenizer(file)
+        assert chat_prompt(tokenizer, TEMPLATES["llama3"], messages) == expected
+        assert end_ids(tokenizer, TEMPLATES["llama3"]) == [eot]
 
     def test_mistral(self):
         sp = pytest.importorskip("sentencepiece")

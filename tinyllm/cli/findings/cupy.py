@@ -5,7 +5,7 @@ import warnings
 from importlib import metadata
 from typing import Any
 
-from tinyllm.cli.findings import ABSENT, OK, PROBLEM, Finding, reason
+from tinyllm.cli.findings.finding import ABSENT, OK, PROBLEM, Finding, reason
 
 _INSTALL = "python -m pip install cupy-cuda13x (cupy-cuda12x for CUDA 12)"
 _DRIVER = "update the NVIDIA driver, or install the CuPy wheel of an older CUDA"
