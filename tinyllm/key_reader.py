@@ -1,6 +1,6 @@
 """Read a config key by key: each checked for its type and range, and none overlooked."""
 
-import math
+import sys
 from typing import Any, TypeVar
 
 from tinyllm.errors import ConfigError
@@ -8,6 +8,7 @@ from tinyllm.shown import plain, shown
 
 T = TypeVar("T")
 _REQUIRED: Any = object()
+LARGEST = sys.float_info.max  # JSON has whole numbers beyond it
 
 
 class KeyReader:
@@ -35,14 +36,14 @@ class KeyReader:
         return value
 
     def number(
-        self, key: str, low: float, high: float = math.inf, default: T = _REQUIRED
+        self, key: str, low: float, high: float = LARGEST, default: T = _REQUIRED
     ) -> float | T:
         """A finite number of at least `low` and at most `high`."""
         value = self._value(key, default)
         if value is default:
             return default
-        if type(value) not in (int, float) or not math.isfinite(value) or not low <= value <= high:
-            limits = f"of at least {low}" if high == math.inf else f"from {low} to {high}"
+        if type(value) not in (int, float) or not low <= value <= high:  # which NaN is not
+            limits = f"of at least {low}" if high == LARGEST else f"from {low} to {high}"
             raise self.error(key, f"expected a number {limits}")
         return float(value)
 

@@ -277,6 +277,26 @@ def test_refused(case):
     assert "\n" not in str(error.value)
 
 
+ODD = [
+    None, True, 0, -1, 1.5, 2**63, 10**400, 1e308, "", "llama", "a\nb", [], [[]],
+    ["full_attention"], {}, {"rope_type": {}}, {"type": ["x"]}, {"rope_type": "yarn", "factor": 10**400}, LLAMA3,
+]  # fmt: skip
+ANYWHERE = ["layer_types", "rope_scaling", "rope_parameters", "rope_theta", "head_dim", "a\nb"]
+
+
+@pytest.mark.parametrize("base", [LLAMA, MISTRAL, QWEN2, QWEN3], ids=lambda b: b["model_type"])
+def test_any_value_under_any_key_is_understood_or_refused_in_one_line(base):
+    said = []
+    for key in [*base, *ANYWHERE]:
+        for value in ODD:
+            try:
+                read({key: value}, base)
+            except ConfigError as error:
+                said.append(str(error))
+    assert len(said) > 100
+    assert [line for line in said if not line.isprintable()] == []
+
+
 def test_two_equal_spellings_are_fine():
     linear = {"type": "linear", "factor": 2.0}
     both = {"rope_scaling": linear, "rope_parameters": {"rope_type": "linear", "factor": 2.0}}
@@ -319,6 +339,16 @@ def test_what_is_written_reads_back(config):
     for eos in [(), (2,), (2, 3)]:
         config = dataclasses.replace(config, bos_id=1, eos_ids=eos)
         assert read_config_json(write_config_json(config, "float32"), "config.json") == config
+
+
+@given(configs)
+def test_programs_without_layer_types_read_the_same_windows(config):
+    config = of_a_family(config)
+    written = write_config_json(config, "float32")
+    written.pop("layer_types", None)
+    in_order = sorted(config.windows, key=lambda window: window or 0)
+    if list(config.windows) == in_order:  # they know windows of the last layers only
+        assert read_config_json(written, "config.json").windows == config.windows
 
 
 @pytest.mark.parametrize("kind", ["linear", "dynamic", "yarn", "llama3"])

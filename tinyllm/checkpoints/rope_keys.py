@@ -57,8 +57,7 @@ def _refuse_contradictions(config: KeyReader, branches: list[KeyReader]) -> None
 
 
 def _kind(keys: KeyReader) -> str:
-    kinds = {keys.get("type"), keys.get("rope_type")} - {None}
-    if len(kinds) > 1:
+    old, new = keys.get("type"), keys.get("rope_type")
+    if old is not None and new is not None and old != new:
         raise ConfigError(f"{keys.where}: type and rope_type differ")
-    key = "rope_type" if keys.get("rope_type") is not None else "type"
-    return keys.string(key, KINDS, default="default")
+    return keys.string("type" if new is None else "rope_type", KINDS, default="default")
