@@ -61,7 +61,10 @@ def lowercase(text: str) -> str:
 
 
 def strip_accents(text: str) -> str:
-    """Drop all marks; one that is part of a letter is not dropped."""
+    """Drop all marks of Python's Unicode; `tokenizers` knows those of Unicode 9.
+
+    One that is part of a letter is not dropped.
+    """
     return "".join(c for c in text if not unicodedata.category(c).startswith("M"))
 
 

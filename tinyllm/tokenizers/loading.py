@@ -45,9 +45,10 @@ def load_tokenizer(path: Path | str) -> Tokenizer:
     A folder's is its tokenizer.json, else tokenizer.model, spiece.model (T5), vocab.txt (BERT),
     source.spm with vocab.json (Marian), vocab.json with merges.txt, else its one *.tiktoken or
     tok*.bin; tokenizer_config.json beside any of them is read too. The file target.spm is for the
-    language that a Marian model translates to. A list of ranks (*.tiktoken, Llama 3's tokenizer.model) does not say how a text is split: r50k_base,
-    cl100k_base and Llama 3's are known by their SHA-256. Raises TokenizerError for other lists, and
-    where there is no tokenizer, or one that is damaged or of an unknown kind.
+    language that a Marian model translates to. A list of ranks (*.tiktoken, Llama 3's
+    tokenizer.model) does not say how a text is split: r50k_base, cl100k_base and Llama 3's are
+    known by their SHA-256. Raises TokenizerError for other lists, and where there is no tokenizer,
+    or one that is damaged or of an unknown kind.
     """
     path = Path(path)
     folder, file = (path, _find(path)) if path.is_dir() else (path.parent, path)
@@ -108,8 +109,8 @@ def _recognise(path: Path, content: bytes) -> tuple[str, Reader]:
         return name, partial(_with_scores, read_sentencepiece)
     raise TokenizerError(
         f"{path}: is no tokenizer that tinyllm reads: tokenizer.json, tokenizer.model of"
-        f" SentencePiece or Llama 3, vocab.json with merges.txt, tiktoken's ranks or llama2.c's"
-        f" tokenizer.bin; it begins with {content[:16]!r}"
+        f" SentencePiece or Llama 3, vocab.txt, vocab.json with merges.txt, tiktoken's ranks or"
+        f" llama2.c's tokenizer.bin; it begins with {content[:16]!r}"
     )
 
 
