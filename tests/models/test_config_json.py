@@ -279,7 +279,8 @@ def test_refused(case):
 
 ODD = [
     None, True, 0, -1, 1.5, 2**63, 10**400, 1e308, "", "llama", "a\nb", [], [[]],
-    ["full_attention"], {}, {"rope_type": {}}, {"type": ["x"]}, {"rope_type": "yarn", "factor": 10**400}, LLAMA3,
+    ["full_attention"], {}, {"rope_type": {}}, {"type": ["x"]},
+    {"rope_type": "yarn", "factor": 10**400}, LLAMA3,
 ]  # fmt: skip
 ANYWHERE = ["layer_types", "rope_scaling", "rope_parameters", "rope_theta", "head_dim", "a\nb"]
 
