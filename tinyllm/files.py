@@ -1,5 +1,6 @@
 """Read a file that nobody vouches for: in bounded time, in bounded memory, or not at all."""
 
+import os
 from pathlib import Path
 
 from tinyllm.errors import TinyllmError
@@ -16,7 +17,8 @@ def read_bytes(path: Path, error: type[TinyllmError], max_bytes: int) -> bytes:
         if not path.is_file():
             raise error(f"{plain(path)}: {_not_a_file(path)}")
         with path.open("rb") as file:
-            content = file.read(max_bytes + 1)
+            size = os.fstat(file.fileno()).st_size  # read(n) takes n bytes of memory at once
+            content = file.read(min(size, max_bytes) + 1)
     except TinyllmError:  # which may be a ValueError too
         raise
     except (OSError, ValueError) as cause:  # ValueError: a NUL in the name

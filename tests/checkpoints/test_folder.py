@@ -7,6 +7,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from checkpoints.bad_folders import FOREIGN, INDEX, SHARD_NAMES, STRUCTURES, A, B
 from checkpoints.safetensors_bytes import file_bytes
 from tinyllm.checkpoints.folder import (
     read_config,
@@ -16,9 +17,6 @@ from tinyllm.checkpoints.folder import (
 )
 from tinyllm.checkpoints.safetensors_file import read_tensors, write_tensors
 from tinyllm.errors import CheckpointError, ConfigError
-
-INDEX = "model.safetensors.index.json"
-A, B = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 
 
 def tensors():
@@ -145,26 +143,6 @@ def test_a_shard_may_be_a_link(sharded):
     assert list(read_weights(folder)) == ["a", "b", "c"]
 
 
-SHARD_NAMES = {
-    "parent": "../x.safetensors", "absolute": "/etc/x.safetensors",
-    "out and in": "sub/../../x.safetensors", "folder": "sub/x.safetensors",
-    "backslash": "..\\x.safetensors", "drive": "C:\\x.safetensors",
-    "share": "\\\\srv\\x.safetensors",
-    "drive without slash": "C:x.safetensors", "zero byte": "a\0.safetensors", "empty": "",
-    "dot": ".",
-    "dots": "..", "line break at the end": f"{A}\n", "line break within": "a\nb.safetensors",
-    "5000 characters": "x" * 5000 + ".safetensors", "null": None, "number": 1, "float": 1.5,
-    "true": True, "list": [A], "dict": {A: A}, "home": "~/x.safetensors",
-    "home file": "~.safetensors",
-    "URL": "file:///x.safetensors", "pickle": "pytorch_model.bin",
-    "other suffix": "x.safetensors.bin",
-    "two dot leader": "\u2025.safetensors", "leading dash": "-x.safetensors",
-    "hidden": ".safetensors", "letter with accent": "é.safetensors", "quote": "'.safetensors",
-    "device CON": "CON.safetensors", "device nul": "nul.safetensors",
-    "device": "com1.x.safetensors",
-}  # fmt: skip
-
-
 @pytest.mark.parametrize("shard", SHARD_NAMES.values(), ids=SHARD_NAMES.keys())
 def test_only_plain_file_names_are_shards(sharded, shard):
     message = refusal(sharded({"a": shard}))
@@ -178,18 +156,6 @@ def test_plain_file_names_are_looked_for(sharded, shard):
     folder = sharded({"a": shard})
     (folder / A).rename(folder / "elsewhere")
     assert "1 of 1 files are missing" in refusal(folder)
-
-
-STRUCTURES = {
-    "not JSON": ("nonsense", "is not the JSON expected"),
-    "list": ("[]", "expected an object"),
-    "no weight_map": ("{}", "no weight_map"),
-    "weight_map list": ('{"weight_map": []}', "no weight_map"),
-    "weight_map null": ('{"weight_map": null}', "no weight_map"),
-    "tensor twice": ('{"weight_map": {"a": "x", "a": "x"}}', "twice"),
-    "a page": ("<html>", "is not the JSON expected"),
-    "over 16 MiB": (" " * (2**24 + 1), "larger than"),
-}
 
 
 @pytest.mark.parametrize(("text", "says"), STRUCTURES.values(), ids=STRUCTURES.keys())
@@ -245,23 +211,6 @@ def test_a_right_or_absent_total_size_is_fine(sharded, metadata):
 def test_a_wrong_total_size_is_noted(sharded):
     with pytest.warns(UserWarning, match="total_size is 49; the tensors have 48"):
         read_weights(sharded(metadata={"total_size": 49}))
-
-
-FOREIGN = {
-    "pytorch_model.bin": (b"PK\x03\x04", "'pytorch_model.bin' is a PyTorch pickle"),
-    "consolidated.00.pth": (b"?", "save_pretrained"),
-    "x.pt": (b"", "'x.pt' is empty"),
-    "x.ckpt": (b"?", "PyTorch pickle"),
-    "model.Q4.gguf": (b"GGUF", "Hugging Face folder"),
-    "weights.npz": (b"PK\x05\x06", "NumPy archive"),
-    "stories.bin": (
-        np.array([64, 172, 5, 8, 4, 512, 512, 1], "<i4").tobytes(),
-        "tinyllm.convert",
-    ),
-    "params.json": (b"{}", "python -m tinyllm.convert"),
-    "adapter_config.json": (b"{}", "without its base model"),
-    "x.safetensors": (b"", "but 'x.safetensors'"),
-}
 
 
 @pytest.mark.parametrize("name", FOREIGN)
