@@ -84,7 +84,7 @@ def test_ctrl_c_while_it_loads_or_reads_ends_it(model, tmp_path, moment):
 def test_a_second_ctrl_c_does_no_more(model):
     words = [GENERATE, "-m", model, "ab", *ENDLESS]
     code, screen = in_terminal(*words, typed=[(b"AAA", b"\x03\x03")])
-    assert code == 130
+    assert code in (130, -signal.SIGINT)  # the latter where it came as Python was leaving
     assert "Traceback" not in screen
 
 

@@ -62,6 +62,7 @@ def run_command(
                 sys.stdout.flush()
             return code
         except KeyboardInterrupt:
+            interrupts.ignore_more()
             _end_the_line()
             return 130
         except interrupts.Terminated:

@@ -43,6 +43,12 @@ def as_exceptions() -> Iterator[None]:
         signal.signal(signal.SIGTERM, terminate)
 
 
+def ignore_more() -> None:
+    """Let one Ctrl-C be enough: a second one could only interrupt the tidying up."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def die_of_sigterm() -> NoReturn:
     """End as a process without a handler for SIGTERM does: who sent it sees that it worked."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
