@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from tinyllm.tokenizers.word_patterns import WHITE_SPACE
+from tinyllm.tokenizers.unicode import WHITE_SPACE
 
 _END = ""  # the key of a node under which a literal's id stands; characters are never empty
 _SPACE = re.compile(f"[{WHITE_SPACE}]*")

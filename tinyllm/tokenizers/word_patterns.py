@@ -2,8 +2,9 @@
 
 A file's expression is compared with those here and never compiled: it could take for ever. Python's
 `re` has no \\p{L}, and its \\s is not Unicode's White_Space, so classes are written out as ranges.
-Which characters are letters, numbers and punctuation is unicodedata's to say: Unicode 14 in Python
-3.11; what was assigned later may be cut otherwise by a library that knows it.
+Which characters are letters and numbers is unicodedata's to say, Unicode 14 in Python 3.11: one
+that was assigned later may be cut otherwise by a library that knows it. Punctuation is that of
+Unicode 8 and all symbols of ASCII, as in tokenizers and BERT.
 """
 
 import re
@@ -11,6 +12,8 @@ import unicodedata
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TypeAlias
+
+from tinyllm.tokenizers.unicode import WHITE_SPACE, category
 
 Split: TypeAlias = Callable[[str], list[str]]  # text -> words, which joined are the text again
 
@@ -27,7 +30,6 @@ GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 EACH_DIGIT, DIGITS, PUNCTUATION = r"\p{N}", r"\p{N}+", r"\p{P}+"
 SPLITS = (LLAMA3, QWEN2, BLOOM, FALCON)
 
-WHITE_SPACE = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _CLASS_OR_BRACKETS = re.compile(r"\\p\{.\}|\\s|\\S|\[\^?[^]]*\]")
 _NAMED = re.compile(r"\\p\{(.)\}|\\(s)")
 _LATIN, _BASIC = 0x80, 0x10000  # where ASCII ends, and where Unicode's first plane does
@@ -61,9 +63,18 @@ def _cut(pattern: re.Pattern[str], text: str) -> list[str]:
     return [word for word in pattern.split(text) if word]
 
 
+def _kind(character: str) -> str:
+    """L for a letter, N for a number, P for punctuation, and C for the rest."""
+    kind = unicodedata.category(character)[0]
+    if kind in "LN":
+        return kind
+    symbol_of_ascii = kind == "S" and character.isascii()
+    return "P" if symbol_of_ascii or category(character)[0] == "P" else "C"
+
+
 def _stand_in(match: re.Match[str]) -> str:
     """A character of the first plane that every pattern takes for the one that was found."""
-    return _STAND_INS.get(unicodedata.category(match[0])[0], "¤")
+    return _STAND_INS.get(_kind(match[0]), "¤")
 
 
 @lru_cache
@@ -87,13 +98,7 @@ def _compiled(pattern: str, limit: int) -> re.Pattern[str]:
 
 @lru_cache
 def _ranges(name: str, limit: int) -> str:
-    """The characters below `limit` whose category begins with `name`, as the inside of brackets.
-
-    Punctuation has the symbols of ASCII too, as in tokenizers and BERT.
-    """
-    categories = "".join(unicodedata.category(chr(code))[0] for code in range(limit))
-    if name == "P":
-        symbols = {code: "P" for code in range(0x80) if categories[code] == "S"}
-        categories = "".join(symbols.get(code, kind) for code, kind in enumerate(categories))
-    spans = [found.span() for found in re.finditer(f"{name}+", categories)]
+    """The characters of the kind `name` below `limit`, as the inside of brackets."""
+    kinds = "".join(_kind(chr(code)) for code in range(limit))
+    spans = [found.span() for found in re.finditer(f"{name}+", kinds)]
     return "".join(f"\\u{start:04x}-\\u{end - 1:04x}" for start, end in spans)
