@@ -13,6 +13,7 @@ from tiny import random_params, tiny_config
 from tiny_vocabulary import HEAD, PIECES, added_token, tokenizer_dict, write_json
 from tinyllm.chat import main as chat
 from tinyllm.checkpoints import write_checkpoint
+from tinyllm.cli.generation import TEMPLATE_NAMES
 from tinyllm.generate import main as generate
 from tinyllm.inference.template_files import find_template
 from tinyllm.inference.templates import TEMPLATES, chat_prompt, end_ids
@@ -115,3 +116,7 @@ def test_a_program_that_is_not_known_needs_a_word(tuned, tmp_path, capsys):
     assert "use --raw, or --template with one of llama2" in line
     for words in (["--raw"], ["--template=chatml"]):
         assert generate(["-m", str(tmp_path), "ab", "-n1", *words]) == 0
+
+
+def test_the_flag_knows_every_template():
+    assert tuple(TEMPLATES) == TEMPLATE_NAMES
