@@ -44,15 +44,19 @@ try:
     )
     from cupy import bool_ as bool
     from cupyx.scipy.special import erf
-except (ImportError, OSError, RuntimeError) as error:  # the last two: a broken or foreign wheel
+except (ImportError, OSError, RuntimeError, AttributeError) as error:  # or a broken, foreign wheel
     raise BackendUnavailableError(
         f"the cupy backend needs CuPy (pip install cupy-cuda13x, or cupy-cuda12x for CUDA 12): "
-        f"{str(error).strip().splitlines()[0]}"
+        f"{(str(error).strip() or type(error).__name__).splitlines()[0]}"
     ) from error
 
-if not cp.is_available():
+try:
+    _missing = "" if cp.is_available() else "CuPy finds none"
+except RuntimeError as error:  # CUDA's own, such as of a driver that is too old
+    _missing = f"CuPy says {error}"
+if _missing:
     raise BackendUnavailableError(
-        "the cupy backend needs an NVIDIA GPU and its driver, and CuPy finds none; "
+        f"the cupy backend needs an NVIDIA GPU and its driver, and {_missing}; "
         "--backend numpy runs on the CPU"
     )
 
