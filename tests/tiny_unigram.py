@@ -26,10 +26,12 @@ def character_map_bytes(rules=None):
             node = node.setdefault(byte, {})
         node[0] = len(texts)
         texts += text.encode() + b"\0"
-    units = {0: 0}
+    units, bases = {0: 0}, set()
 
     def lay(node, place):
-        base = next(b for b in count(1) if all(b ^ label not in units for label in node))
+        free = (b for b in count(1) if b not in bases)  # or two nodes would share their children
+        base = next(b for b in free if all(b ^ label not in units for label in node))
+        bases.add(base)
         assert base ^ place < 2**21
         units[place] |= (base ^ place) << 10 | (256 if 0 in node else 0)
         for label in node:
@@ -41,7 +43,7 @@ def character_map_bytes(rules=None):
                 units[base] = child | 2**31
 
     lay(root, 0)
-    trie = b"".join(units.get(i, 0).to_bytes(4, "little") for i in range(max(units) + 1))
+    trie = b"".join(units.get(i, 0).to_bytes(4, "little") for i in range((max(units) | 255) + 1))
     return len(trie).to_bytes(4, "little") + trie + bytes(texts)
 
 
