@@ -1,6 +1,7 @@
 """What every test shares: the backends to run on, and where optional test data lies."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -16,6 +17,8 @@ settings.register_profile("tinyllm", deadline=None, derandomize=True, max_exampl
 settings.register_profile("long", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "tinyllm"))
 
+# A job in the background ignores Ctrl-C, and so would every process that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 for name in ("COLUMNS", "LINES"):  # the size of no terminal, which readline leaves to processes
     os.environ.pop(name, None)
 
