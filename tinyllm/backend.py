@@ -89,6 +89,10 @@ class Backend(Protocol):
         """Return [f(item) for each item], on several cores where that is faster."""
         ...
 
+    def sigmoid(self, x: Array, /) -> Array:
+        """The logistic function, 1 / (1 + exp(-x)), without overflow."""
+        ...
+
     def erf(self, x: Array, /) -> Array:
         """The error function, 2/√π ∫₀ˣ exp(-t²) dt, to the precision of x's dtype."""
         ...

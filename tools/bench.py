@@ -1,18 +1,21 @@
 """Time decoding and prefill on random Llamas: python tools/bench.py [15M 110M 1.1B] [--peers]
 
-Each row stands beside the limit of the same run: the rate at which this machine multiplies a large
-float32 matrix with a vector (GEMV), which reads every weight once, as decoding one token must.
---peers adds transformers on PyTorch, where installed. Other load on the machine spoils all figures.
+Every figure stands beside a limit or a peer of the same run: all contestants take turns, and the
+best round of each counts, for other load on the machine only ever slows them down.
+
+roofline   the rate at which W @ x reads a large float32 matrix: what decoding one token could be
+X @ W.T    several texts at once with every product as NumPy makes it, for comparison
+--peers    transformers on PyTorch, where installed
 """
 
 import argparse
 import os
 import platform
-import statistics
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -30,10 +33,13 @@ from tinyllm.params import nest
 
 # d_model, d_ff, layers, heads, key heads, vocabulary, tied
 SHAPES = {
+    "tiny": (32, 64, 2, 4, 2, 64, True),
     "15M": (288, 768, 6, 6, 6, 32000, True),
     "110M": (768, 2048, 12, 12, 12, 32000, True),
     "1.1B": (2048, 5632, 22, 32, 4, 32000, False),
 }
+PROMPT = 16  # tokens before those that are timed
+numpy = get_backend("numpy")
 
 
 def llama(name: str) -> DecoderConfig:
@@ -50,6 +56,7 @@ def llama(name: str) -> DecoderConfig:
         max_seq_len=2048,
         norm_eps=1e-5,
         rope=Rope(theta=10000.0),
+        windows=(None,) * L,
         tie_embeddings=tied,
     )
 
@@ -62,42 +69,58 @@ def bytes_per_token(config: DecoderConfig) -> int:
     return 4 * sum(int(np.prod(shape)) for shape in shapes.values())
 
 
-def gemv_rate() -> float:
-    """Bytes per second of W @ x on a matrix of 512 MB: the best of some, for it is a limit."""
-    weight, x = np.ones((32768, 4096), np.float32), np.ones(4096, np.float32)
-    seconds = min(timed(lambda: weight @ x) for _ in range(8))
-    return weight.nbytes / seconds
-
-
 def timed(call: Callable[[], Any]) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
 
 
-def decode_seconds(config: DecoderConfig, tree: dict[str, Any], prompt: int, tokens: int) -> float:
-    """The median time of one token after a short prompt."""
-    session = Session(get_backend("numpy"), tree, config, [[1] * prompt], max_tokens=tokens + 3)
-    session.prefill()
-    times = [timed(lambda: session.step([5])) for _ in range(tokens + 3)]
-    return statistics.median(times[3:])
+def best_of(rounds: int, contestants: dict[str, Callable[[], float]]) -> dict[str, float]:
+    """Let all take turns; return the fewest seconds of each."""
+    taken: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, contestant in contestants.items():
+            taken[name].append(contestant())
+    return {name: min(seconds) for name, seconds in taken.items()}
 
 
-def prefill_seconds(config: DecoderConfig, tree: dict[str, Any], T: int, *, full: bool) -> float:
-    """The best of three: with the logits of every position, or of the last one only."""
-    xp, tokens = get_backend("numpy"), np.arange(T)[None] % config.vocab_size
-
-    def scores(tokens: Any) -> Any:
-        return head_forward(xp, hidden_states(xp, tokens, tree, config), tree)
-
-    if full:
-        return min(timed(lambda: scores(tokens)) for _ in range(3))
-    prompts = tokens.tolist()
-    return min(timed(Session(xp, tree, config, prompts, max_tokens=1).prefill) for _ in range(3))
+def gemv() -> Callable[[], float]:
+    """Seconds per byte of W @ x on a matrix of 512 MB."""
+    weight, x = np.ones((32768, 4096), np.float32), np.ones(4096, np.float32)
+    return lambda: min(timed(lambda: weight @ x) for _ in range(3)) / weight.nbytes
 
 
-def peer(name: str, T: int, tokens: int) -> tuple[float, float]:
-    """Seconds of one decoded token and of a prefill with full logits, in transformers."""
+def decoding(backend: Any, tree: Any, config: DecoderConfig, batch: int, n: int) -> Any:
+    """Seconds of a step, which gives each text of the batch one token: the mean over n steps."""
+
+    def measure() -> float:
+        session = Session(backend, tree, config, [[1] * PROMPT] * batch, max_tokens=n + 2)
+        session.prefill()
+        session.step([5] * batch)
+        return timed(lambda: [session.step([5] * batch) for _ in range(n)]) / n
+
+    return measure
+
+
+def prefill(tree: Any, config: DecoderConfig, T: int, *, full: bool) -> Callable[[], float]:
+    """Seconds for T tokens, with the logits of every position or of the last one only."""
+    tokens = np.arange(T)[None] % config.vocab_size
+
+    def run() -> None:
+        hidden = hidden_states(numpy, tokens, tree, config)
+        head_forward(numpy, hidden if full else hidden[:, -1:], tree)
+
+    return lambda: timed(run)
+
+
+def plain_products() -> Any:
+    """The NumPy backend with every product as x @ W.T."""
+    parts = {name: getattr(numpy, name) for name in dir(numpy) if not name.startswith("__")}
+    return SimpleNamespace(**(parts | {"linear": lambda x, weight: x @ weight.T}))
+
+
+def peers(name: str, T: int, n: int) -> dict[str, Callable[[], float]]:
+    """The same, by transformers."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -107,54 +130,77 @@ def peer(name: str, T: int, tokens: int) -> tuple[float, float]:
         num_key_value_heads=K, vocab_size=V, tie_word_embeddings=tied, max_position_embeddings=2048,
     )  # fmt: skip
     model = LlamaForCausalLM(config).eval()
-    with torch.inference_mode():
-        ids = torch.arange(T)[None] % V
-        prefill = min(timed(lambda: model(ids)) for _ in range(3))
-        out = model(ids[:, :16], use_cache=True)
-        times = []
-        for _ in range(tokens + 3):
-            start = time.perf_counter()
+    ids = torch.arange(T)[None] % V
+
+    @torch.inference_mode()
+    def decode() -> float:
+        out = model(ids[:, :PROMPT], use_cache=True)
+
+        def step() -> None:
+            nonlocal out
             out = model(torch.tensor([[5]]), past_key_values=out.past_key_values, use_cache=True)
-            times.append(time.perf_counter() - start)
-    return statistics.median(times[3:]), prefill
+
+        step()
+        return timed(lambda: [step() for _ in range(n)]) / n
+
+    @torch.inference_mode()
+    def read(keep: int) -> float:
+        return timed(lambda: model(ids, logits_to_keep=keep))
+
+    return {
+        "peer decode": decode,
+        "peer prefill": lambda: read(0),
+        "peer last": lambda: read(1),
+    }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("shapes", nargs="*", metavar="SHAPE", help="default: all")
-    parser.add_argument("--tokens", type=int, default=64, help="tokens to decode (default: 64)")
-    parser.add_argument("--prefill", type=int, default=512, help="tokens to read (default: 512)")
-    parser.add_argument("--peers", action="store_true", help="time transformers beside")
-    args = parser.parse_args()
-
-    numpy = get_backend("numpy")
-    rate = gemv_rate()
-    print(f"{platform.machine()}, {os.cpu_count()} cores, NumPy {np.__version__}, float32")
-    print(f"GEMV of 512 MB: {rate / 1e9:.1f} GB/s\n")
-    print("| model | decode tok/s | GEMV roofline | fraction | prefill tok/s | last logit only |")
-    print("|---|---|---|---|---|---|")
-    notes = []
-    for name in args.shapes or SHAPES:
-        config = llama(name)
-        tree = pack_params(numpy, nest(init_params(config, np.random.default_rng(0))))
-        rate = gemv_rate()  # again: a shared machine's speed drifts
-        roofline = rate / bytes_per_token(config)
-        decode = 1 / decode_seconds(config, tree, 16, args.tokens)
-        T = args.prefill
-        full, last = (T / prefill_seconds(config, tree, T, full=f) for f in (True, False))
-        print(
-            f"| {name} | {decode:.1f} | {roofline:.1f} | {decode / roofline:.2f} "
-            f"| {full:.0f} | {last:.0f} |",
-            flush=True,
+def report(name: str, args: argparse.Namespace) -> None:
+    config, T, n = llama(name), args.prefill, args.tokens
+    plain = nest(init_params(config, np.random.default_rng(0)))
+    tree = pack_params(numpy, plain)
+    contestants = {
+        "roofline": gemv(),
+        "decode": decoding(numpy, tree, config, 1, n),
+        "prefill": prefill(tree, config, T, full=True),
+        "last": prefill(tree, config, T, full=False),
+    }
+    for batch in args.batch:
+        contestants[f"batch {batch}"] = decoding(numpy, tree, config, batch, n)
+        contestants[f"plain {batch}"] = decoding(plain_products(), plain, config, batch, n)
+    if args.peers:
+        contestants |= peers(name, T, n)
+    best = best_of(args.rounds, contestants)
+    limit = 1 / (best["roofline"] * bytes_per_token(config))
+    decode = 1 / best["decode"]
+    print(f"\n{name}: GEMV {1e-9 / best['roofline']:.1f} GB/s")
+    print(f"  decode         {decode:8.1f} tok/s   {decode / limit:.2f} of the roofline", end="")
+    print(f", {decode * best['peer decode']:.2f}x transformers" if args.peers else "")
+    for label, key in (("all logits", "prefill"), ("last logit", "last")):
+        print(f"  prefill {T:4d}   {T / best[key]:8.1f} tok/s   {label}", end="")
+        print(f", {best[f'peer {key}'] / best[key]:.2f}x transformers" if args.peers else "")
+    for batch in args.batch:
+        rate, ratio = (
+            batch / best[f"batch {batch}"],
+            best[f"plain {batch}"] / best[f"batch {batch}"],
         )
-        del tree
-        if args.peers:
-            seconds, prefill = peer(name, T, args.tokens)
-            notes.append(
-                f"{name}: decode {decode * seconds:.2f}x, prefill {full * prefill / T:.2f}x "
-                f"transformers ({1 / seconds:.1f} and {T / prefill:.0f} tok/s)"
-            )
-    print("\n" + "\n".join(notes) if notes else "", end="\n" if notes else "")
+        print(f"  {batch} at once      {rate:8.1f} tok/s   {ratio:.2f}x X @ W.T")
+    sys.stdout.flush()
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("shapes", nargs="*", metavar="SHAPE", help=", ".join(SHAPES))
+    parser.add_argument("--tokens", type=int, default=16, help="decoded in a round (default: 16)")
+    parser.add_argument("--prefill", type=int, default=512, help="tokens to read (default: 512)")
+    parser.add_argument("--batch", type=int, nargs="*", default=[2, 4, 8], help="texts at once")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each (default: 5)")
+    parser.add_argument("--peers", action="store_true", help="time transformers beside")
+    args = parser.parse_args(argv)
+    print(f"{platform.machine()}, {os.cpu_count()} cores, NumPy {np.__version__}, float32")
+    for name in args.shapes or ["15M", "110M", "1.1B"]:
+        report(name, args)
     return 0
 
 

@@ -44,6 +44,7 @@ try:
     )
     from cupy import bool_ as bool
     from cupyx.scipy.special import erf
+    from cupyx.scipy.special import expit as sigmoid
 except (ImportError, OSError, RuntimeError, AttributeError) as error:  # or a broken, foreign wheel
     raise BackendUnavailableError(
         f"the cupy backend needs CuPy (pip install cupy-cuda13x, or cupy-cuda12x for CUDA 12): "
@@ -65,8 +66,8 @@ __all__ = [
     "abs", "any", "arange", "asarray", "astype", "attention_backward", "attention_forward", "bool",
     "broadcast_to", "concat", "cos", "erf", "exp", "expand_dims", "float32", "float64", "index_add",
     "inf", "int64", "linear", "log", "matmul", "max", "mean", "name", "ones_like", "pack",
-    "parallel_map", "permute_dims", "pi", "reshape", "sin", "sqrt", "stack", "sum", "synchronize",
-    "take", "tanh", "to_numpy", "where", "zeros", "zeros_like",
+    "parallel_map", "permute_dims", "pi", "reshape", "sigmoid", "sin", "sqrt", "stack", "sum",
+    "synchronize", "take", "tanh", "to_numpy", "where", "zeros", "zeros_like",
 ]
 # fmt: on
 

@@ -22,16 +22,11 @@ from numpy import (
     int64,
     log,
     matmul,
-    max,
-    mean,
     ones_like,
-    permute_dims,
     pi,
-    reshape,
     sin,
     sqrt,
     stack,
-    sum,
     take,
     tanh,
     where,
@@ -40,7 +35,7 @@ from numpy import (
 )
 
 from tinyllm.ops import attention as formula
-from tinyllm_numpy.attention import Blocked, blocked_backward, blocked_forward, pays
+from tinyllm_numpy.attention import Blocked, blocked_backward, blocked_forward
 from tinyllm_numpy.erf import erf
 from tinyllm_numpy.products import linear, pack
 from tinyllm_numpy.threads import parallel_map
@@ -50,12 +45,41 @@ __all__ = [
     "abs", "any", "arange", "asarray", "astype", "attention_backward", "attention_forward", "bool",
     "broadcast_to", "concat", "cos", "erf", "exp", "expand_dims", "float32", "float64", "index_add",
     "inf", "int64", "linear", "log", "matmul", "max", "mean", "name", "ones_like", "pack",
-    "parallel_map", "permute_dims", "pi", "reshape", "sin", "sqrt", "stack", "sum", "synchronize",
-    "take", "tanh", "to_numpy", "where", "zeros", "zeros_like",
+    "parallel_map", "permute_dims", "pi", "reshape", "sigmoid", "sin", "sqrt", "stack", "sum",
+    "synchronize", "take", "tanh", "to_numpy", "where", "zeros", "zeros_like",
 ]
 # fmt: on
 
 name = "numpy"
+
+
+# NumPy's own functions of these names take microseconds to find out what these lines know.
+
+
+def reshape(x: Any, /, shape: tuple[int, ...]) -> Any:
+    """Return the same numbers in another shape."""
+    return x.reshape(shape)
+
+
+def permute_dims(x: Any, /, axes: tuple[int, ...]) -> Any:
+    """Return the array with its axes in another order."""
+    return x.transpose(axes)
+
+
+def sum(x: Any, /, *, axis: Any = None, keepdims: Any = False) -> Any:
+    """Add up along an axis, several, or all."""
+    return np.add.reduce(x, axis=axis, keepdims=keepdims)
+
+
+def max(x: Any, /, *, axis: Any = None, keepdims: Any = False) -> Any:
+    """Return the largest along an axis, or of all."""
+    return np.maximum.reduce(x, axis=axis, keepdims=keepdims)
+
+
+def mean(x: Any, /, *, axis: Any = None, keepdims: Any = False) -> Any:
+    """Return the mean along an axis, or of all."""
+    total = np.add.reduce(x, axis=axis, keepdims=keepdims)
+    return total / (x.size if axis is None else x.shape[axis])
 
 
 def to_numpy(x: Any, /) -> Any:
@@ -74,14 +98,22 @@ def index_add(n: int, ids: Any, values: Any, /) -> Any:
     return out
 
 
+def sigmoid(x: Any, /) -> Any:
+    """1 / (1 + exp(-x)), in one array; where exp(-x) is infinite the result is 0."""
+    with np.errstate(over="ignore"):
+        y = np.exp(-x)
+    y += 1.0
+    return np.reciprocal(y, out=y)
+
+
 def attention_forward(
     q: Any, k: Any, v: Any, bias: Any = None, /, **options: Any
 ) -> tuple[Any, Any]:
     """Mix values by how well queries match keys (see `tinyllm.backend.Backend`).
 
-    By the formula where there are few scores, a bias or a soft cap; else by blocks.
+    By blocks, or by the formula where there is a bias or a soft cap.
     """
-    if bias is not None or options.get("softcap") is not None or not pays(q, k):
+    if bias is not None or options.get("softcap") is not None:
         return formula.attention_forward(sys.modules[__name__], q, k, v, bias, **options)
     return blocked_forward(q, k, v, mask=options.get("mask"), scale=options.get("scale"))
 

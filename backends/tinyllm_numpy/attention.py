@@ -4,7 +4,7 @@ The whole (T, S) matrix of `tinyllm.ops.attention` is never in memory: a block o
 its own rows of it, and of those only the keys that the mask shows to any of its queries, which
 halves the work on a causal text. The backward pass makes the scores again, from the logarithm of
 each row's sum, L = log Σ exp(S), as in Dao et al. 2022, "FlashAttention" (arXiv:2205.14135),
-section 3.1.
+section 3.1. Where there are few scores, as in decoding, all heads are one block.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ import numpy as np
 from tinyllm_numpy.threads import parallel_map
 
 ROWS = 256  # queries of a block, counting all heads that share their keys
-SMALL = 2**16  # scores: so few are made at once, by the formula
+SMALL = 2**16  # scores: so few are one block
 SHARED = 2**19  # scores: from here on it pays to share the heads among workers
 
 
@@ -31,9 +31,14 @@ class Blocked(NamedTuple):
     logsum: Any
 
 
-def pays(q: Any, k: Any) -> bool:
-    """Say whether there are so many scores that it pays to go by blocks."""
-    return q.size // q.shape[-1] * k.shape[2] > SMALL
+class Hidden(NamedTuple):
+    """Which keys a block's queries do not see: -inf or 0 (h, r, n) for a run of n of its keys.
+
+    Adding is faster than choosing, and most keys of a causal block are seen by all its queries.
+    """
+
+    run: slice
+    bias: Any
 
 
 def blocked_forward(
@@ -43,25 +48,26 @@ def blocked_forward(
 
     q (B, H, T, d), k (B, K, S, d), v (B, K, S, e) -> o (B, H, T, e)
     """
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
-    (B, H, T, _), K = q.shape, k.shape[1]
-    o = np.empty((B, H, T, v.shape[-1]), q.dtype)
-    logsum = np.empty((B, H, T, 1), q.dtype)
+    (B, H, T, d), (K, S) = q.shape, k.shape[1:3]
+    scale = d**-0.5 if scale is None else scale
+    if B * H * T * S <= SMALL:
+        hidden = None if mask is None else _hidden(mask, q.dtype)
+        o, logsum = _forward(q.reshape(B, K, -1, d), k, v, (B, H, T, S), hidden, scale)
+        o, logsum = o.reshape(B, H, T, v.shape[-1]), logsum.reshape(B, H, T, 1)
+        return o, Blocked(q, k, v, mask, scale, o, logsum)
+    o, logsum = np.empty((B, H, T, v.shape[-1]), q.dtype), np.empty((B, H, T, 1), q.dtype)
 
-    def key_head(b: int, j: int, blocks: list[Any]) -> None:
-        heads = slice(j * H // K, (j + 1) * H // K)
+    def head(b: int, j: int, heads: slice, blocks: list[Any]) -> None:
         for rows, keys, hidden in blocks:
-            scores = _scores(q[b, heads, rows], k[b, j, keys], hidden, scale)
-            highest = scores.max(axis=-1, keepdims=True)
-            highest[highest == -np.inf] = 0.0  # a query that sees nothing gives 0
-            scores -= highest
-            np.exp(scores, out=scores)
-            total = scores.sum(axis=-1, keepdims=True)
-            total[total == 0.0] = 1.0
-            o[b, heads, rows] = _heads((_rows(scores) @ v[b, j, keys]), scores) / total
-            logsum[b, heads, rows] = highest + np.log(total)
+            queries = q[b, heads, rows]
+            o_block, sums = _forward(
+                _rows(queries), k[b, j, keys], v[b, j, keys],
+                (*queries.shape[:2], keys.stop - keys.start), hidden, scale,
+            )  # fmt: skip
+            o[b, heads, rows] = o_block.reshape(o[b, heads, rows].shape)
+            logsum[b, heads, rows] = sums.reshape(logsum[b, heads, rows].shape)
 
-    _for_each_key_head(key_head, q, k, mask)
+    _for_each_key_head(head, q, k, mask)
     return o, Blocked(q, k, v, mask, scale, o, logsum)
 
 
@@ -72,79 +78,97 @@ def blocked_backward(dy: Any, saved: Blocked) -> tuple[Any, Any, Any]:
     appendix B.2).
     """
     q, k, v, mask, scale, o, logsum = saved
-    H, K = q.shape[1], k.shape[1]
-    dq, dk, dv = np.empty_like(q), np.zeros_like(k), np.zeros_like(v)
+    dq, dk, dv = np.empty(q.shape, q.dtype), np.zeros(k.shape, k.dtype), np.zeros(v.shape, v.dtype)
     along = (dy * o).sum(axis=-1, keepdims=True)  # (B, H, T, 1)
 
-    def key_head(b: int, j: int, blocks: list[Any]) -> None:
-        heads = slice(j * H // K, (j + 1) * H // K)
+    def head(b: int, j: int, heads: slice, blocks: list[Any]) -> None:
         for rows, keys, hidden in blocks:
-            probs = _scores(q[b, heads, rows], k[b, j, keys], hidden, scale)
-            probs -= logsum[b, heads, rows]
+            queries, dout = _rows(q[b, heads, rows]), _rows(dy[b, heads, rows])
+            shape = (*q[b, heads, rows].shape[:2], keys.stop - keys.start)
+            probs = _scores(queries, k[b, j, keys], shape, hidden, scale)
+            probs -= _rows(logsum[b, heads, rows])
             np.exp(probs, out=probs)
-            dout = _rows(dy[b, heads, rows])
-            dv[b, j, keys] += _rows(probs).T @ dout
-            dscores = _heads(dout @ v[b, j, keys].T, probs)
-            dscores -= along[b, heads, rows]
+            dv[b, j, keys] += probs.T @ dout
+            dscores = dout @ v[b, j, keys].T
+            dscores -= _rows(along[b, heads, rows])
             dscores *= probs
             dscores *= scale
-            dq[b, heads, rows] = _heads(_rows(dscores) @ k[b, j, keys], probs)
-            dk[b, j, keys] += _rows(dscores).T @ _rows(q[b, heads, rows])
+            dq[b, heads, rows] = (dscores @ k[b, j, keys]).reshape(q[b, heads, rows].shape)
+            dk[b, j, keys] += dscores.T @ queries
 
-    _for_each_key_head(key_head, q, k, mask)
+    _for_each_key_head(head, q, k, mask)
     return dq, dk, dv
 
 
-def _for_each_key_head(work: Callable[..., None], q: Any, k: Any, mask: Any) -> None:
-    """Call work(b, j, blocks) for every text b and key head j, on several cores where it pays."""
+def _forward(
+    q: Any, k: Any, v: Any, shape: tuple[int, ...], hidden: Hidden | None, scale: float
+) -> tuple[Any, Any]:
+    """One block: q (..., N, d), k (..., n, d), v (..., n, e) -> o (..., N, e), L (..., N, 1)."""
+    scores = _scores(q, k, shape, hidden, scale)
+    highest = np.maximum.reduce(scores, axis=-1, keepdims=True)
+    if hidden is not None:
+        highest[highest == -np.inf] = 0.0  # a query that sees nothing gives 0
+    scores -= highest
+    np.exp(scores, out=scores)
+    total = np.add.reduce(scores, axis=-1, keepdims=True)
+    if hidden is not None:
+        total[total == 0.0] = 1.0
+    o = np.matmul(scores, v)
+    o /= total
+    highest += np.log(total)
+    return o, highest
+
+
+def _scores(q: Any, k: Any, shape: tuple[int, ...], hidden: Hidden | None, scale: float) -> Any:
+    """S = scale Q Kᵀ, and -inf where hidden; `shape` has heads and queries as `hidden` has them."""
+    scores = np.matmul(q * scale, k.swapaxes(-1, -2))
+    if hidden is not None:
+        scores.reshape(shape)[..., hidden.run] += hidden.bias
+    return scores
+
+
+def _for_each_key_head(head: Callable[..., None], q: Any, k: Any, mask: Any) -> None:
+    """Call head(b, j, query heads, blocks) for every text b and key head j; share many scores."""
     (B, H, T, _), (K, S) = q.shape, k.shape[1:3]
-    if mask is None:
-        mask = np.ones((1, 1, 1, 1), np.bool_)
-    mask = np.broadcast_to(mask, (B, H, T, S))
+    height = max(1, ROWS * K // H)
+    rows = [slice(start, min(start + height, T)) for start in range(0, T, height)]
+    blocks = [(run, slice(0, S), None) for run in rows]
+    full = None if mask is None else np.broadcast_to(mask, (B, H, T, S))
     plans: dict[tuple[int, int], list[Any]] = {}
     items = []
     for b in range(B):
         for j in range(K):
-            same = (b if mask.strides[0] else 0, j if mask.strides[1] else 0)  # one mask for all?
-            if same not in plans:
-                heads = slice(j * H // K, (j + 1) * H // K if mask.strides[1] else j * H // K + 1)
-                plans[same] = _plan(mask[b, heads], max(1, ROWS * K // H))
-            items.append((b, j, plans[same]))
+            heads = slice(j * H // K, (j + 1) * H // K)
+            if full is not None:
+                same = (b if full.strides[0] else 0, j if full.strides[1] else 0)  # as for others?
+                if same not in plans:
+                    of = full[b, heads] if full.strides[1] else full[b, :1]
+                    plans[same] = [_plan(of, run, q.dtype) for run in rows]
+                blocks = plans[same]
+            items.append((b, j, heads, blocks))
     if B * H * T * S >= SHARED:
-        parallel_map(lambda item: work(*item), items)
+        parallel_map(lambda item: head(*item), items)
     else:
         for item in items:
-            work(*item)
+            head(*item)
 
 
-def _plan(mask: Any, height: int) -> list[Any]:
-    """Cut the queries into blocks: their rows, the keys that any of them sees, and what is hidden.
-
-    mask (h, T, S) -> [(rows, keys, hidden (h, rows, keys) or None), …]
-    """
-    plan = []
-    for start in range(0, mask.shape[1], height):
-        rows = slice(start, start + height)
-        visible = np.flatnonzero(mask[:, rows].any(axis=(0, 1)))
-        keys = slice(visible[0], visible[-1] + 1) if len(visible) else slice(0, 1)
-        hidden = ~mask[:, rows, keys]
-        plan.append((rows, keys, hidden if hidden.any() else None))
-    return plan
+def _plan(mask: Any, rows: slice, dtype: Any) -> tuple[slice, slice, Hidden | None]:
+    """Find the keys that any query of a block sees, and of those the hidden: mask (h, T, S)."""
+    visible = np.flatnonzero(mask[:, rows].any(axis=(0, 1)))
+    keys = slice(int(visible[0]), int(visible[-1]) + 1) if len(visible) else slice(0, 1)
+    return rows, keys, _hidden(mask[:, rows, keys], dtype)
 
 
-def _scores(q: Any, k: Any, hidden: Any, scale: float) -> Any:
-    """S = scale Q Kᵀ, and -inf where hidden: q (h, r, d), k (n, d) -> (h, r, n)."""
-    scores = _heads((_rows(q) * scale) @ k.T, q)
-    if hidden is not None:
-        np.copyto(scores, -np.inf, where=hidden)
-    return scores
+def _hidden(mask: Any, dtype: Any) -> Hidden | None:
+    """Turn a mask (..., n) into what is added to scores; None if nothing is hidden."""
+    somewhere = np.flatnonzero(~mask.all(axis=tuple(range(mask.ndim - 1))))
+    if not len(somewhere):
+        return None
+    run = slice(int(somewhere[0]), int(somewhere[-1]) + 1)
+    return Hidden(run, np.where(mask[..., run], 0.0, -np.inf).astype(dtype))
 
 
 def _rows(x: Any) -> Any:
     """Put the heads under one another: x (h, r, n) -> (h r, n)."""
     return x.reshape(-1, x.shape[-1])
-
-
-def _heads(x: Any, like: Any) -> Any:
-    """Undo `_rows`: x (h r, n) -> (h, r, n), with the h and r of `like`."""
-    return x.reshape(*like.shape[:2], -1)

@@ -1,6 +1,8 @@
 """y = x Wᵀ as fast as this machine reads W: one product, three cases.
 
-many rows    BLAS multiplies matrices: it copies W into a form of its own, which pays off
+many rows    BLAS multiplies matrices: it copies W into a form of its own, which pays off; workers
+             share the rows of W, for threads of BLAS would wait, spinning, on the cores that the
+             next steps want
 one row      every weight is used once, so what counts is the order in which W lies in memory
 a few rows   one row after another over a block of W that stays in the cache: the copy would cost
              more than the product
@@ -21,6 +23,7 @@ from tinyllm_numpy.threads import parallel_map
 FEW = 8  # rows up to which a block of W is read again for each
 BLOCK_BYTES = 2**18  # of W: it stays in a core's own cache
 SHARED_BYTES = 2**22  # of W: from here on it pays to share the rows of W among workers
+SHARED_PRODUCTS = 2**24  # of numbers: the same where there are many rows of x
 COPY_BYTES = 2**26  # of W: larger matrices are never copied
 
 
@@ -42,21 +45,23 @@ def pack(weights: Sequence[Any], /) -> Any:
     D, C = sum(len(weight) for weight in weights), first.shape[1]
     short_rows = (C < 512 and D >= C) or (C < 1024 and D >= 2 * C)
     if short_rows and D * C * first.itemsize <= COPY_BYTES and first.dtype != bfloat16:
-        return Packed(np.concatenate([weight.T for weight in weights], axis=1))
+        return Packed(np.concatenate(weights).T.copy())  # `copy` lays the columns of W in rows
     return first if len(weights) == 1 else None
 
 
 def linear(x: Any, weight: Any, /) -> Any:
     """Multiply rows by a stored matrix, y = x Wᵀ (see `tinyllm.backend.Backend`)."""
-    if isinstance(weight, Packed):
-        return x @ weight.transpose
-    if weight.dtype == bfloat16:
-        return _by_shares(_widened, x, weight)
-    if len(x) == 1:
-        return (weight @ x[0])[None]
-    if len(x) <= FEW and weight.nbytes >= SHARED_BYTES:
-        return _by_shares(_row_by_row, x, weight)
-    return x @ weight.T
+    rows, packed = len(x), isinstance(weight, Packed)
+    stored = weight.transpose.T if packed else weight
+    if stored.dtype == bfloat16:
+        return _by_shares(_widened, x, stored)
+    if rows == 1:
+        return x @ stored.T if packed else (stored @ x[0])[None]
+    if rows <= FEW and stored.nbytes >= SHARED_BYTES and not packed:
+        return _by_shares(_row_by_row, x, stored)
+    if rows > FEW and rows * stored.size >= SHARED_PRODUCTS:
+        return _by_shares(_at_once, x, stored)
+    return x @ stored.T
 
 
 def _by_shares(multiply: Any, x: Any, weight: Any) -> Any:
@@ -66,6 +71,10 @@ def _by_shares(multiply: Any, x: Any, weight: Any) -> Any:
     shares = [slice(0, middle), slice(middle, None)]
     parallel_map(lambda share: multiply(x, weight[share], y[:, share]), shares)
     return y
+
+
+def _at_once(x: Any, weight: Any, y: Any) -> None:
+    np.matmul(x, weight.T, out=y)
 
 
 def _row_by_row(x: Any, weight: Any, y: Any) -> None:

@@ -10,10 +10,12 @@ from strategies import rngs
 from tinyllm.ops.attention import attention_backward, attention_forward, attention_mask
 from tinyllm_numpy import attention as blocks
 
+SIZES = {"one block": (2**16, 2**19), "one worker": (0, 2**19), "shared": (0, 0)}
 
-@pytest.fixture(params=[(0, 2**19), (0, 0)], ids=["one worker", "shared"], autouse=True)
+
+@pytest.fixture(params=SIZES.values(), ids=SIZES.keys(), autouse=True)
 def small_blocks(request, monkeypatch):
-    """Few scores are enough to be cut up, into blocks of a few rows."""
+    """Few scores are one block, or are cut up into blocks of a few rows."""
     monkeypatch.setattr(blocks, "ROWS", 6)
     monkeypatch.setattr(blocks, "SMALL", request.param[0])
     monkeypatch.setattr(blocks, "SHARED", request.param[1])

@@ -60,7 +60,10 @@ def test_a_pack_is_its_matrices_stacked(N, heights, C, rng):
 
 def test_which_matrices_are_copied():
     short, long = np.ones((8, 4), np.float32), np.ones((4, 1024), np.float32)
-    assert isinstance(tinyllm_numpy.pack([short, short]), tuned.Packed)
+    packed = tinyllm_numpy.pack([short, short])
+    assert isinstance(packed, tuned.Packed)
+    assert packed.transpose.shape == (4, 16)
+    assert packed.transpose.flags.c_contiguous  # a transpose that is only a view reads no faster
     assert tinyllm_numpy.pack([long]) is long
     assert tinyllm_numpy.pack([long, long]) is None
     narrow = short.astype(bfloat16)

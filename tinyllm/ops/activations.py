@@ -67,7 +67,7 @@ def silu_forward(xp: Backend, x: Array) -> tuple[Array, Saved]:
 
     Elfwing et al. 2017, "Sigmoid-weighted linear units" (arXiv:1702.03118), eq. 1.
     """
-    gate = sigmoid(xp, x)
+    gate = xp.sigmoid(x)
     return x * gate, (x, gate)
 
 
