@@ -68,7 +68,7 @@ def normal_form(form: Form, text: str) -> str:
 
     As `unicodedata.normalize`, which alone takes quadratic time to order a long run of marks.
     """
-    if text.isascii():
+    if unicodedata.is_normalized(form, text):
         return text
     decomposed = text.translate(_COMPATIBLE if "K" in form else _CANONICAL)
     runs = groupby(decomposed, key=lambda character: unicodedata.combining(character) > 0)
