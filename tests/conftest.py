@@ -25,9 +25,13 @@ DATA = Path(os.environ.get("TINYLLM_TEST_DATA", ROOT.parent / "shared" / "data")
 
 
 def data(path):
-    """Return the optional test file or folder at `path`; skip the test where it is absent."""
+    """Return the optional test file or folder at `path`; skip the test where it is absent.
+
+    From here on the test is untraced: what is covered must not depend on optional files.
+    """
     if not (DATA / path).exists():
         pytest.skip(f"no test data at {DATA / path}; TINYLLM_TEST_DATA names its folder")
+    sys.settrace(None)
     return DATA / path
 
 
@@ -100,13 +104,19 @@ def pytest_collection_modifyitems(items):
             item.add_marker("untraced")
 
 
+def pytest_configure(config):
+    """Hide PyTorch where no test may need it: importing it takes longer than many tests."""
+    if config.option.markexpr == "not parity":
+        sys.modules |= dict.fromkeys(["torch", "transformers"])
+
+
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item):
-    tracer = sys.gettrace() if item.get_closest_marker("untraced") else None
-    if tracer is None:
-        return (yield)
-    sys.settrace(None)
+def pytest_runtest_protocol(item):
+    tracer = sys.gettrace()
+    if item.get_closest_marker("untraced"):
+        sys.settrace(None)
     try:
         return (yield)
     finally:
-        sys.settrace(tracer)
+        if sys.gettrace() is not tracer:
+            sys.settrace(tracer)

@@ -60,6 +60,7 @@ def test_a_character_later_than_unicode_8_is_not_taken_apart():
     assert normal_form("NFD", "\U00011938") == "\U00011938"
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("form", FORMS)
 def test_a_hundred_thousand_marks_take_no_minutes(form):
     """unicodedata.normalize takes 10 seconds."""

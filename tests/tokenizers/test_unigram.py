@@ -80,6 +80,7 @@ def test_sums_are_rounded_to_the_precision():
     assert encoder(scores, ids, precision="f")("ab") == [2]
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("text", ["a", "abc", "x", "cab", "ab "])
 def test_time_is_linear(text):
     """Half a second on an idle machine."""

@@ -56,6 +56,7 @@ def test_what_is_added_is_no_piece():
     ]
 
 
+@pytest.mark.untraced
 def test_long_words_and_many_words_take_no_minutes():
     encode = word_encoder(IDS, "##", 99, 1000)
     start = time.process_time()
