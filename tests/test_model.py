@@ -98,6 +98,65 @@ def test_more_memory_than_there_is_is_refused_with_both_numbers(tmp_path, monkey
     tinyllm.load(tmp_path, dtype="float64")
 
 
+class TestStorage:
+    """Matrices in 16 bits: mapped, never widened whole, and the same scores."""
+
+    def test_bfloat16_stays_a_view_of_the_file_and_scores_alike(self, tmp_path):
+        saved(tmp_path, tiny_config(family="qwen2", qkv_bias=True), dtype=ml_dtypes.bfloat16)
+        wide, narrow = tinyllm.load(tmp_path), tinyllm.load(tmp_path, storage="bfloat16")
+        for name, x in narrow.params.items():
+            assert x.dtype == (ml_dtypes.bfloat16 if x.ndim == 2 else np.float32), name
+            assert x.ndim < 2 or not x.flags.owndata
+        tokens = [[1, 2, 3, 4]]
+        np.testing.assert_allclose(narrow.forward(tokens), wide.forward(tokens), atol=1e-5)
+        options = {"temperature": 0, "max_tokens": 5}
+        assert (
+            narrow.generate([1, 2], **options).tokens
+            == narrow.generate([1, 2], use_cache=False, **options).tokens
+            == wide.generate([1, 2], **options).tokens
+        )
+        logits, seen = narrow.trace(tokens, ["layers.0.mlp"])
+        assert seen["layers.0.mlp"].dtype == logits.dtype == np.float32
+
+    def test_a_float32_file_is_rounded(self, tmp_path):
+        model = saved(tmp_path)
+        narrow = tinyllm.load(tmp_path, storage="bfloat16")
+        name = "model.layers.0.mlp.up_proj.weight"
+        rounded = model.params[name].astype(ml_dtypes.bfloat16)
+        np.testing.assert_array_equal(narrow.params[name], rounded)
+
+    def test_it_saves_and_loads_again(self, tmp_path):
+        saved(tmp_path / "a", dtype=ml_dtypes.bfloat16)
+        narrow = tinyllm.load(tmp_path / "a", storage="bfloat16")
+        narrow.save(tmp_path / "b")
+        again = tinyllm.load(tmp_path / "b", storage="bfloat16")
+        np.testing.assert_array_equal(again.forward([[1, 2]]), narrow.forward([[1, 2]]))
+
+    def test_what_it_cannot_do_is_refused(self, tmp_path):
+        saved(tmp_path, dtype=ml_dtypes.bfloat16)
+        with pytest.raises(UsageError, match="expected float32 or bfloat16"):
+            tinyllm.load(tmp_path, storage="int3")
+        with pytest.raises(UsageError, match="widened to float32"):
+            tinyllm.load(tmp_path, storage="bfloat16", dtype="float64")
+        with pytest.raises(UsageError, match="load without `storage`"):
+            tinyllm.load(tmp_path, storage="bfloat16").loss_and_grads([[1]], [[2]])
+        assert tinyllm.load(tmp_path, storage="float32").params["model.norm.weight"].dtype == "f4"
+
+
+def test_a_parameter_is_replaced_not_written_to():
+    config = tiny_config()
+    model = Model(config, random_params(config), xp=XP)
+    options = {"temperature": 0, "max_tokens": 3}
+    model.generate([1], **options)
+    name = "lm_head.weight"
+    with pytest.raises(ValueError, match="read-only"):
+        model.params[name][0] = 0
+    model.params[name] = model.params[name][::-1]
+    fresh = Model(config, model.params, xp=XP)
+    np.testing.assert_array_equal(model.forward([[1]]), fresh.forward([[1]]))
+    assert model.generate([1], **options).tokens == fresh.generate([1], **options).tokens
+
+
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux's own accounts")
 def test_loading_takes_the_memory_of_the_weights_and_no_more(tmp_path):
     """Mapped weights take none; converted ones themselves, and at most one of the file's."""
@@ -109,7 +168,9 @@ def test_loading_takes_the_memory_of_the_weights_and_no_more(tmp_path):
                 return next(int(line.split()[1]) for line in lines if line.startswith(key))
 
         private, resident = now("smaps_rollup", "Private_Dirty:"), now("status", "VmRSS:")
-        model = tinyllm.load(sys.argv[1])
+        model = tinyllm.load(sys.argv[1], storage=sys.argv[2] or None)
+        if sys.argv[2]:
+            model.generate([1, 2, 3], max_tokens=3)
         print(now("smaps_rollup", "Private_Dirty:") - private, now("status", "VmHWM:") - resident)
     """
     config = tiny_config(vocab_size=25_000, d_model=64, d_ff=4000, n_layers=10)
@@ -117,15 +178,25 @@ def test_loading_takes_the_memory_of_the_weights_and_no_more(tmp_path):
     size = sum(4 * x.size for x in weights.values()) / 1024
     largest = max(4 * x.size for x in weights.values()) / 1024
     assert size > 40_000
-    for name, dtype in (("mapped", np.float32), ("converted", ml_dtypes.bfloat16)):
+    for name, dtype, storage in (
+        ("mapped", np.float32, ""),
+        ("converted", ml_dtypes.bfloat16, ""),
+        ("narrow", ml_dtypes.bfloat16, "bfloat16"),
+    ):
         folder, config_json = tmp_path / name, write_config_json(config, "float32")
         write_checkpoint(folder, config_json, {n: x.astype(dtype) for n, x in weights.items()})
         done = subprocess.run(
-            [sys.executable, "-c", program, folder], capture_output=True, text=True, cwd=ROOT
+            [sys.executable, "-c", program, folder, storage],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
         )
         private, peak = map(int, done.stdout.split())
         if name == "mapped":
             assert private < 0.05 * size
+        elif name == "narrow":  # the file itself, mapped, and room for blocks and a KV cache
+            assert private < 20_000
+            assert peak < 0.5 * size + 30_000
         else:
             assert 0.9 * size < private < 1.05 * size
             assert peak < 1.1 * size + largest

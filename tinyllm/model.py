@@ -31,7 +31,13 @@ from tinyllm.key_reader import KeyReader
 from tinyllm.models.config import DecoderConfig
 from tinyllm.models.config_json import read_config_json, read_eos, write_config_json
 from tinyllm.models.cost import check_memory, memory_needed
-from tinyllm.models.decoder import decoder_backward, decoder_forward
+from tinyllm.models.decoder import (
+    decoder_backward,
+    decoder_forward,
+    head_forward,
+    hidden_states,
+)
+from tinyllm.models.packing import pack_params
 from tinyllm.models.trace import traced
 from tinyllm.models.weights import check_params, load_params
 from tinyllm.ops.losses import IGNORED, cross_entropy_backward, cross_entropy_forward
@@ -41,6 +47,7 @@ from tinyllm.tokenizers import Tokenizer, has_tokenizer, load_tokenizer
 
 Prompt = str | Sequence[int]  # text, or token ids as they are
 DTYPES = ("float32", "float64")
+STORAGES = ("bfloat16",)  # beside the dtype itself
 
 
 def load(
@@ -48,6 +55,7 @@ def load(
     *,
     backend: str = "numpy",
     dtype: str = "float32",
+    storage: str | None = None,
     tie: bool | None = None,
     context: int = 0,
     force: bool = False,
@@ -55,8 +63,10 @@ def load(
 ) -> "Model":
     """Load a model from a folder, or from the local Hugging Face cache by its id, `org/name`.
 
-    The weights are computed with in `dtype`, float32 or float64, whatever the file holds. `tie`
-    says whether the head is the embedding table, where config and file contradict each other.
+    The weights are computed with in `dtype`, float32 or float64, whatever the file holds. `storage`
+    "bfloat16" keeps the matrices in 16 bits and widens them as they are used: half the memory,
+    slower, and for inference only. `tie` says whether the head is the embedding table, where config
+    and file contradict each other.
     A model whose weights, and KV cache for `context` tokens, take more memory than there is, is not
     loaded unless by `force`. `report` hears, line by line, how far it is.
     Raises TinyllmError with one line on what is wrong and what to do.
@@ -64,6 +74,7 @@ def load(
     if dtype not in DTYPES:
         raise UsageError(f"dtype is {dtype!r}, expected {' or '.join(DTYPES)}")
     xp = get_backend(backend)
+    storage = _checked_storage(storage, dtype, xp)
     folder = find_model(path)
     require_folder(folder)
     config = read_config_json(read_config(folder), plain(folder / "config.json"))
@@ -73,19 +84,34 @@ def load(
     tensors = read_weights(folder)
     config = check_params(tensors, config, where=plain(folder), tie=tie)
     if xp.name == "numpy" and not force:
-        check_memory(config, context, dtype, plain(folder))
-    needed = quantity(memory_needed(config, context, dtype), "B")
+        check_memory(config, context, dtype, plain(folder), storage)
+    needed = quantity(memory_needed(config, context, dtype, storage), "B")
     params = load_params(
-        xp, tensors, config, dtype=dtype,
-        report=lambda done: report(f"loading {needed} in {dtype}: {done}"),
+        xp, tensors, config, dtype=dtype, storage=storage,
+        report=lambda done: report(f"loading {needed} in {storage or dtype}: {done}"),
     )  # fmt: skip
     return Model(config, params, xp=xp, tokenizer=tokenizer, eos_ids=eos_ids)
+
+
+def _checked_storage(storage: str | None, dtype: str, xp: Backend) -> str | None:
+    """Return the dtype of matrices that are kept narrower than they are computed with, or None."""
+    if storage is None or storage == dtype:
+        return None
+    if storage not in STORAGES:
+        raise UsageError(f"storage is {storage!r}, expected {dtype} or {' or '.join(STORAGES)}")
+    if dtype != "float32":
+        raise UsageError(f"storage {storage} is widened to float32, and dtype is {dtype}")
+    if xp.name != "numpy":
+        raise UsageError(f"storage {storage} is for the numpy backend, and this is {xp.name}")
+    return storage
 
 
 class Model:
     """A decoder with its parameters, and its tokenizer if it has one.
 
-    `params` is a flat dict in a checkpoint's names, all arrays of the backend `xp`.
+    `params` is a flat dict in a checkpoint's names, all arrays of the backend `xp`. To change a
+    parameter, put another array in its place; where the backend can, it keeps the arrays from being
+    written to, for copies in other layouts would not follow.
     """
 
     def __init__(
@@ -106,10 +132,12 @@ class Model:
                 f"the tokenizer has ids up to {tokenizer.vocab_size - 1}, but config and embedding "
                 f"have {config.vocab_size} rows: the two are not of one model"
             )
-        self.config, self.params, self.xp, self.tokenizer = config, params, xp, tokenizer
+        self.config, self.xp, self.tokenizer = config, xp, tokenizer
+        self.params = {name: _read_only(x) for name, x in params.items()}
+        self._nested: tuple[list[Array], dict[str, Any]] = ([], {})
+        self._packed: tuple[dict[str, Any] | None, dict[str, Any]] = (None, {})
         own = () if tokenizer is None or tokenizer.eos_id is None else (tokenizer.eos_id,)
         self.eos_ids = frozenset([*config.eos_ids, *eos_ids, *own])
-        self._tree = nest(params)
 
     def forward(self, tokens: Any) -> Array:
         """Score every next token.
@@ -118,11 +146,13 @@ class Model:
 
         `tokens` may be a list of lists. Raises UsageError for ids that the model does not have.
         """
-        return decoder_forward(self.xp, self._tokens(tokens), self._tree, self.config)[0]
+        checked, tree = self._tokens(tokens), self._tree()
+        hidden = hidden_states(self.xp, checked, tree, self.config)
+        return head_forward(self.xp, hidden, tree)[0]
 
     def trace(self, tokens: Any, names: Sequence[str]) -> tuple[Array, dict[str, Array]]:
         """Score every next token, and return activations by name (see `tinyllm.models.trace`)."""
-        logits, saved = decoder_forward(self.xp, self._tokens(tokens), self._tree, self.config)
+        logits, saved = decoder_forward(self.xp, self._tokens(tokens), self._tree(), self.config)
         return logits, traced(self.xp, saved, names)
 
     def loss_and_grads(self, tokens: Any, targets: Any) -> tuple[float, Params]:
@@ -130,10 +160,13 @@ class Model:
 
         tokens (B, T), targets (B, T)
 
-        A target of -100 is not counted.
+        A target of -100 is not counted. Raises UsageError where weights are stored narrower than
+        they are computed with.
         """
+        if len({x.dtype for x in self.params.values()}) > 1:
+            raise UsageError("gradients need all weights in one dtype: load without `storage`")
         xp, checked = self.xp, self._tokens(targets, ignored=True)
-        logits, saved = decoder_forward(xp, self._tokens(tokens), self._tree, self.config)
+        logits, saved = decoder_forward(xp, self._tokens(tokens), self._tree(), self.config)
         loss, s_loss = cross_entropy_forward(xp, logits, checked)
         dlogits, _ = cross_entropy_backward(xp, xp.ones_like(loss), s_loss)
         _, grads = decoder_backward(xp, dlogits, saved)
@@ -178,9 +211,9 @@ class Model:
         ]
         return Run(
             rows,
-            Session(self.xp, self._tree, self.config, ids, max_tokens=max(room))
+            Session(self.xp, self._packed_tree(), self.config, ids, max_tokens=max(room))
             if chosen.use_cache
-            else UncachedSession(self.xp, self._tree, self.config, ids),
+            else UncachedSession(self.xp, self._tree(), self.config, ids),
             chosen,
             seed=seed,
             eos_ids=frozenset() if chosen.ignore_eos else self.eos_ids,
@@ -211,6 +244,20 @@ class Model:
         if self.tokenizer is not None:
             self.tokenizer.save(os.fspath(folder))
 
+    def _tree(self) -> dict[str, Any]:
+        """Return the parameters nested, anew where one was replaced."""
+        before, now = self._nested[0], list(self.params.values())
+        if len(before) != len(now) or any(a is not b for a, b in zip(before, now, strict=True)):
+            self._nested = (now, nest(self.params))
+        return self._nested[1]
+
+    def _packed_tree(self) -> dict[str, Any]:
+        """Return them in the layout for inference, made when it is first needed."""
+        tree = self._tree()
+        if self._packed[0] is not tree:
+            self._packed = (tree, pack_params(self.xp, tree))
+        return self._packed[1]
+
     def _text_stream(self, prompt: Sequence[int]) -> Any:
         if self.tokenizer is None:
             return _NoText()
@@ -237,6 +284,14 @@ class Model:
                 f"{self.config.vocab_size - 1}"
             )
         return array.astype(np.int64)
+
+
+def _read_only(x: Array) -> Array:
+    """Return a view that cannot be written to, where the backend has such views."""
+    if isinstance(x, np.ndarray):
+        x = x.view()
+        x.flags.writeable = False
+    return x
 
 
 class _NoText:

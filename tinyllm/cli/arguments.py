@@ -39,6 +39,10 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--dtype", choices=["float32", "float64"], default="float32",
         help="what to compute with (default: float32)",
     )  # fmt: skip
+    group.add_argument(
+        "--storage", choices=["float32", "float64", "bfloat16"],
+        help="how to keep matrices; bfloat16: half the memory, slower (default: as --dtype)",
+    )  # fmt: skip
     add_tie(group)
     group.add_argument(
         "--force", action="store_true", help="load a model that takes more memory than there is"
@@ -54,6 +58,7 @@ def load_model(args: argparse.Namespace, messages: Messages) -> "Model":
         args.model,
         backend=args.backend,
         dtype=args.dtype,
+        storage=args.storage,
         tie=TIE[args.tie],
         context=getattr(args, "context", None) or 0,
         force=args.force,

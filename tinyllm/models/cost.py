@@ -25,9 +25,15 @@ def cache_bytes(config: DecoderConfig, tokens: int, dtype: str) -> int:
     return columns * per_token * ITEM_BYTES[dtype]
 
 
-def memory_needed(config: DecoderConfig, tokens: int, dtype: str) -> int:
-    """Return the bytes of the weights, and of a KV cache of so many tokens."""
-    return count_parameters(config) * ITEM_BYTES[dtype] + cache_bytes(config, tokens, dtype)
+def memory_needed(
+    config: DecoderConfig, tokens: int, dtype: str, storage: str | None = None
+) -> int:
+    """Return the bytes of the weights in `storage`, and of a KV cache of so many tokens in `dtype`.
+
+    What the backend copies of narrow matrices to read them faster comes on top.
+    """
+    weights = count_parameters(config) * ITEM_BYTES[storage or dtype]
+    return weights + cache_bytes(config, tokens, dtype)
 
 
 def flops_per_token(config: DecoderConfig) -> tuple[int, int]:
@@ -46,14 +52,16 @@ def flops_per_token(config: DecoderConfig) -> tuple[int, int]:
     return 2 * matrices, 4 * config.n_layers * config.n_heads * config.head_dim
 
 
-def check_memory(config: DecoderConfig, tokens: int, dtype: str, where: str) -> None:
+def check_memory(
+    config: DecoderConfig, tokens: int, dtype: str, where: str, storage: str | None = None
+) -> None:
     """Raise UsageError where weights and KV cache take more memory than there is.
 
     Where the system does not tell what there is, everything passes.
     """
-    needed, available = memory_needed(config, tokens, dtype), available_memory()
+    needed, available = memory_needed(config, tokens, dtype, storage), available_memory()
     if available is not None and needed > available:
         raise UsageError(
-            f"{where}: needs about {quantity(needed, 'B')} in {dtype}, and "
+            f"{where}: needs about {quantity(needed, 'B')} in {storage or dtype}, and "
             f"{quantity(available, 'B')} of memory are available; --force tries all the same"
         )

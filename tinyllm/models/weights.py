@@ -20,19 +20,23 @@ def load_params(
     config: DecoderConfig,
     *,
     dtype: str,
+    storage: str | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Params:
     """Convert the tensors of a checked plan, one at a time; `report` hears of each large one.
+
+    Matrices are converted to `storage`, all else to `dtype`, and matrices too where it is None.
 
     Those that have the dtype already stay views of the file, where the backend allows. Of the
     others no more than one is in memory twice.
     """
     params: Params = {}
-    names = list(param_shapes(config))
-    for done, name in enumerate(names):
+    shapes = param_shapes(config)
+    for done, (name, shape) in enumerate(shapes.items()):
         if tensors[name].nbytes >= SLOW:
-            report(f"{done} of {len(names)} tensors")
-        converted = tensors[name].astype(dtype, copy=False)
+            report(f"{done} of {len(shapes)} tensors")
+        wanted = storage if storage is not None and len(shape) == 2 else dtype
+        converted = tensors[name].astype(wanted, copy=False)
         params[name] = xp.asarray(converted)
         if params[name] is not tensors[name]:
             release(tensors[name])
