@@ -144,10 +144,23 @@ def test_added_tokens_that_are_text_keep_their_letters(tmp_path):
     assert tokenizer.decode(ids) == "théän n"
 
 
+def test_pieces_that_are_not_spelled_in_bytes_come_out_of_no_text(tmp_path):
+    """They say what they are, and merges of them join nothing."""
+    more = {"世": 400, "界": 401, "世界": 402, "a b": 403}
+    merges = [*MERGES, "世 界"]
+    tokenizer = load(tmp_path, model={"vocab": VOCAB | more, "merges": merges})
+    assert tokenizer.decode([402, 403]) == "世界a b"
+    assert not set(more.values()) & set(tokenizer.encode("世界 a b"))
+    assert tokenizer.decode(tokenizer.encode("世界 a b")) == "世界 a b"
+
+
 def test_falcons_words_may_be_half_characters(tmp_path):
     """贾 is è´¾ in the alphabet of bytes, and ¾ a number: nothing joins across it."""
     joined = {"merges": [*MERGES, "è ´", "è´ ¾"], "vocab": VOCAB | {"è´": 400, "è´¾": 401}}
     assert load(tmp_path, model=joined).encode("贾") == [401]
+    half = {"merges": [*MERGES, "Â ½"], "vocab": VOCAB | {"Â½": 400}}
+    digits = load(tmp_path, model=half, pre_tokenizer=FAMILIES["digits"])
+    assert digits.encode("a½") == [VOCAB["a"], 400]  # digits are cut before bytes are written
     falcon = load(tmp_path, model=joined, pre_tokenizer=FAMILIES["falcon"])
     assert falcon.encode("贾") == [400, VOCAB["¾"]]
     assert falcon.decode(falcon.encode("贾 12345 12")) == "贾 12345 12"
@@ -170,6 +183,60 @@ def test_a_hundred_thousand_equal_characters_take_no_long_time(tmp_path, part):
         start = time.process_time()
         tokenizer.encode(text)
         assert time.process_time() - start < 2
+
+
+LLAMA3 = {
+    "type": "Sequence",
+    "processors": [
+        {"type": "ByteLevel", "trim_offsets": False},
+        {
+            "type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "<|user|>"}}, {"Sequence": {"id": "A"}}],
+        },
+    ],
+}
+# What repositories say in tokenizer_config.json, and the BOS, EOS, padding and add_bos it makes.
+PUBLISHED = {
+    "GPT-2": ({"model_max_length": 1024}, None, (None, None, None, False)),
+    "Qwen": (
+        {
+            "add_bos_token": False, "add_prefix_space": False, "bos_token": None,
+            "eos_token": "<|end|>", "pad_token": "<|user|>", "unk_token": None,
+            "errors": "replace", "split_special_tokens": False, "tokenizer_class": "Qwen2Tokenizer",
+        },
+        None,
+        (None, END, USER, False),
+    ),
+    "SmolLM2": (
+        {"bos_token": "<|user|>", "eos_token": "<|end|>", "unk_token": "<|user|>", "vocab_size": 1},
+        None,
+        (USER, END, None, False),
+    ),
+    "Llama-3": (
+        {"bos_token": "<|user|>", "eos_token": "<|end|>", "clean_up_tokenization_spaces": True},
+        LLAMA3,
+        (USER, END, None, True),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_configs_of_published_models_tell_the_roles(tmp_path, name):
+    config, post_processor, roles = PUBLISHED[name]
+    decoder = {
+        str(END): added_token("<|end|>", None),
+        str(USER): added_token("<|user|>", None),
+        "600": added_token("<tool>", None, special=False),
+    }
+    write_json(tmp_path / "tokenizer_config.json", config | {"added_tokens_decoder": decoder})
+    tokenizer = load(tmp_path, post_processor=post_processor)
+    found = (tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id, tokenizer.add_bos)
+    assert found == roles
+    chat = "<|user|>the<tool><|end|>"
+    expected = [USER, VOCAB["t"], VOCAB["he"], 600, END]
+    assert tokenizer.encode(chat, allow_special=True) == expected
+    assert not {END, USER} & set(tokenizer.encode(chat))
+    assert tokenizer.decode(tokenizer.encode(chat)) == chat
 
 
 def model(**entries):

@@ -34,7 +34,11 @@ WORDS = {
     FALCON: ["123|456|78a ", "²|123|b12"],
     EACH_DIGIT: ["a|1|2|²|b|½|\U0001d7ce|c"],
     DIGITS: ["a|12²|b|½\U0001d7ce|c"],
-    PUNCTUATION: ["a|!$^|b|…|é|\U00011049|x\u166e".replace("x\u166e", "x|\u166e"), "\u2e52"],
+    PUNCTUATION: [
+        "a|!$^|b|…|é|\U00011049|x|\u166e",
+        "x|\u166d",
+        "€\u2e52|!",
+    ],
 }
 
 

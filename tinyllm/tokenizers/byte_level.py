@@ -25,6 +25,7 @@ _NEVER = {0xC0, 0xC1, *range(0xF5, 0x100)}  # bytes that no UTF-8 has
 ALPHABET = {byte: chr(byte) for byte in _PRINTABLE} | {
     byte: chr(0x100 + i) for i, byte in enumerate(_OTHERS)
 }
+_SPELLING = re.compile(f"[{re.escape(''.join(ALPHABET.values()))}]+")
 _BYTES = {character: byte for byte, character in ALPHABET.items()}
 
 
@@ -56,12 +57,16 @@ def shown_as(own: Container[str]) -> Callable[[str], bytes]:
 
 
 def pieces_of_text(path: Path, own: dict[str, int], added: dict[str, AddedToken]) -> dict[str, int]:
-    """Leave out the pieces that are special tokens, which no text becomes.
+    """Leave out the pieces that no text becomes: special tokens, and other letters than bytes have.
 
     Raises TokenizerError where a byte that a text can have is left without a piece.
     """
     special = {token.content for token in added.values() if token.special}
-    ids = {piece: id_ for piece, id_ in own.items() if piece not in special}
+    ids = {
+        piece: id_
+        for piece, id_ in own.items()
+        if piece not in special and _SPELLING.fullmatch(piece)
+    }
     missing = [byte for byte in range(256) if byte not in _NEVER and ALPHABET[byte] not in ids]
     if missing:
         raise TokenizerError(
