@@ -12,8 +12,8 @@ from pathlib import Path
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers.added_tokens import MAX_IDS
 from tinyllm.tokenizers.byte_fallback import BYTE_PIECES, SPACE
-from tinyllm.tokenizers.sentencepiece_vocabulary import PieceType, SentencePieceVocabulary
 from tinyllm.tokenizers.sentencepiece_file import read_sentencepiece
+from tinyllm.tokenizers.sentencepiece_vocabulary import PieceType, SentencePieceVocabulary
 from tinyllm.tokenizers.tokenizer import Tokenizer
 
 _CONTROL = ["<unk>", "<s>", "</s>"]
