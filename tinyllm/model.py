@@ -25,6 +25,8 @@ from tinyllm.inference.generation import (
     check_room,
     rng_for,
 )
+from tinyllm.inference.kv_cache import KVCache
+from tinyllm.inference.prefill import prefill
 from tinyllm.inference.session import Session, UncachedSession
 from tinyllm.inference.stops import StopStrings
 from tinyllm.key_reader import KeyReader
@@ -146,9 +148,14 @@ class Model:
 
         `tokens` may be a list of lists. Raises UsageError for ids that the model does not have.
         """
-        checked, tree = self._tokens(tokens), self._tree()
-        hidden = hidden_states(self.xp, checked, tree, self.config)
-        return head_forward(self.xp, hidden, tree)[0]
+        xp, tree, config, ids = self.xp, self._tree(), self.config, self._host_tokens(tokens)
+        if config.rope.kind == "dynamic":  # which no cache can follow beyond the original context
+            hidden = hidden_states(xp, xp.asarray(ids), tree, config)
+        else:
+            dtype = tree["model"]["norm"]["weight"].dtype
+            kv = KVCache(xp, config, batch=len(ids), capacity=ids.shape[1], dtype=dtype)
+            hidden = prefill(xp, ids, tree, config, kv)
+        return head_forward(xp, hidden, tree)[0]
 
     def trace(self, tokens: Any, names: Sequence[str]) -> tuple[Array, dict[str, Array]]:
         """Score every next token, and return activations by name (see `tinyllm.models.trace`)."""

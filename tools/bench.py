@@ -23,9 +23,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from tinyllm.backend import get_backend
+from tinyllm.inference.kv_cache import KVCache
+from tinyllm.inference.prefill import prefill as read
 from tinyllm.inference.session import Session
 from tinyllm.models.config import DecoderConfig, param_shapes
-from tinyllm.models.decoder import head_forward, hidden_states
+from tinyllm.models.decoder import head_forward
 from tinyllm.models.init import init_params
 from tinyllm.models.packing import pack_params
 from tinyllm.models.rope import Rope
@@ -107,7 +109,8 @@ def prefill(tree: Any, config: DecoderConfig, T: int, *, full: bool) -> Callable
     tokens = np.arange(T)[None] % config.vocab_size
 
     def run() -> None:
-        hidden = hidden_states(numpy, tokens, tree, config)
+        kv = KVCache(numpy, config, batch=1, capacity=T, dtype=np.float32)
+        hidden = read(numpy, tokens, tree, config, kv)
         head_forward(numpy, hidden if full else hidden[:, -1:], tree)
 
     return lambda: timed(run)
@@ -141,7 +144,7 @@ def peers(name: str, T: int, n: int) -> dict[str, Callable[[], float]]:
             out = model(torch.tensor([[5]]), past_key_values=out.past_key_values, use_cache=True)
 
         step()
-        return timed(lambda: [step() for _ in range(n)]) / n
+        return timed(lambda: [step() for _ in range(n)]) / n  # type: ignore[func-returns-value]
 
     @torch.inference_mode()
     def read(keep: int) -> float:

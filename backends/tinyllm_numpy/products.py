@@ -57,7 +57,11 @@ def linear(x: Any, weight: Any, /) -> Any:
         return _by_shares(_widened, x, stored)
     if rows == 1:
         return x @ stored.T if packed else (stored @ x[0])[None]
-    if rows <= FEW and stored.nbytes >= SHARED_BYTES and not packed:
+    if packed and rows <= FEW // 2:
+        if stored.nbytes < SHARED_BYTES:
+            return np.matmul(x[:, None, :], stored.T)[:, 0]
+        return _by_shares(_row_by_row_transposed, x, stored)
+    if rows <= FEW and stored.nbytes >= SHARED_BYTES:
         return _by_shares(_row_by_row, x, stored)
     if rows > FEW and rows * stored.size >= SHARED_PRODUCTS:
         return _by_shares(_at_once, x, stored)
@@ -88,6 +92,15 @@ def _row_by_row(x: Any, weight: Any, y: Any) -> None:
         y[:, : D - rest].reshape(len(x), blocks, height)[...] = product[..., 0].transpose(1, 0, 2)
     if rest:
         y[:, D - rest :] = _each_row(x, weight[D - rest :])
+
+
+def _row_by_row_transposed(x: Any, weight: Any, y: Any) -> None:
+    """The same where the columns of W are its rows in memory."""
+    D, C = weight.shape
+    width = max(1, BLOCK_BYTES // (C * weight.itemsize))
+    for start in range(0, D, width):
+        block = weight[start : start + width].T
+        y[:, start : start + width] = np.matmul(x[:, None, :], block)[:, 0]
 
 
 def _each_row(x: Any, block: Any) -> Any:

@@ -8,8 +8,8 @@ import pytest
 from tiny import random_params, tiny_config
 from tinyllm.backend import get_backend
 from tinyllm.errors import UsageError
+from tinyllm.inference import session
 from tinyllm.inference.conversation import Conversation
-from tinyllm.inference.session import Session
 from tinyllm.inference.templates import Template, chat_prompt
 from tinyllm.model import Model
 
@@ -60,11 +60,15 @@ def scored(monkeypatch):
     """The number of tokens that sessions run, call by call."""
     counts = []
 
-    def run(self, tokens, _run=Session._run):
-        counts.append(tokens.shape[1])
-        return _run(self, tokens)
+    def counted(run):
+        def counting(xp, tokens, *rest, **options):
+            counts.append(tokens.shape[1])
+            return run(xp, tokens, *rest, **options)
 
-    monkeypatch.setattr(Session, "_run", run)
+        return counting
+
+    for name in ("prefill", "hidden_states"):
+        monkeypatch.setattr(session, name, counted(getattr(session, name)))
     return counts
 
 
@@ -143,7 +147,7 @@ def test_ctrl_c_while_the_prompt_is_read_forgets_the_question(monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Session, "prefill", interrupt)
+        patch.setattr(session.Session, "prefill", interrupt)
         with pytest.raises(KeyboardInterrupt):
             said(conversation.say("c"))
     assert conversation.messages == kept

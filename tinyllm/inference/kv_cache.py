@@ -20,6 +20,8 @@ from tinyllm.models.config import DecoderConfig
 class KVCache:
     """Room for `capacity` columns in every layer: keys and values (B, K, capacity, d)."""
 
+    keeps_all = True  # whether columns stay where they are once written
+
     def __init__(
         self,
         xp: Backend,
@@ -37,30 +39,34 @@ class KVCache:
         self.values = [xp.zeros(shape, dtype=dtype) for _ in range(config.n_layers)]
         self._padding = None if padding is None or not np.any(padding) else np.asarray(padding)
 
-    def positions(self, T: int, /) -> tuple[Any, Any]:
+    def positions(self, T: int, offset: int = 0, /) -> tuple[Any, Any]:
         """Return the positions of T new tokens and of the keys that `append` will give for them.
 
         () -> queries (T,), keys (S,), or queries (B, T), keys (B, S) where rows are padded
+
+        `offset` counts columns that are yet to be written before these.
         """
-        return self._shifted(self.length + np.arange(T)), self._shifted(self._columns(T))
+        queries = self.length + offset + np.arange(T)
+        return self._shifted(queries), self._shifted(self._columns(offset + T))
 
     def layer(self, index: int, /) -> "CachedLayer":
         """Return the part of one layer, which takes its keys and values."""
         return CachedLayer(self, index)
 
-    def append(self, index: int, k: Array, v: Array) -> tuple[Array, Array]:
-        """Write T columns of layer `index`; return all columns so far.
+    def append(self, index: int, k: Array, v: Array, offset: int = 0) -> tuple[Array, Array]:
+        """Write T columns of layer `index`, `offset` columns further on; return all up to them.
 
         k (B, K, T, d), v (B, K, T, d) -> keys (B, K, S, d), values (B, K, S, d)
 
         Raises UsageError where they do not fit.
         """
-        end = self.length + k.shape[2]
+        start = self.length + offset
+        end = start + k.shape[2]
         if end > self.capacity:
             raise UsageError(f"the KV cache has room for {self.capacity} tokens, not for {end}")
         keys, values = self.keys[index], self.values[index]
-        keys[:, :, self.length : end, :] = k
-        values[:, :, self.length : end, :] = v
+        keys[:, :, start:end, :] = k
+        values[:, :, start:end, :] = v
         return keys[:, :, :end, :], values[:, :, :end, :]
 
     def advance(self, T: int, /) -> None:
@@ -78,9 +84,12 @@ class RollingKVCache(KVCache):
     """Room for the last w columns, column c in slot c mod w: enough for a window of w keys.
 
     Keys were rotated to their positions before they came here, so their order does not matter.
+    Columns are written in order, without an offset.
     """
 
-    def append(self, index: int, k: Array, v: Array) -> tuple[Array, Array]:
+    keeps_all = False
+
+    def append(self, index: int, k: Array, v: Array, offset: int = 0) -> tuple[Array, Array]:
         """Write T columns of layer `index`; return those that the new queries may see.
 
         k (B, K, T, d), v (B, K, T, d) -> keys (B, K, S, d), values (B, K, S, d)

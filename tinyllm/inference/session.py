@@ -7,10 +7,9 @@ import numpy as np
 
 from tinyllm.backend import Backend
 from tinyllm.inference.kv_cache import make_cache
+from tinyllm.inference.prefill import prefill
 from tinyllm.models.config import DecoderConfig
 from tinyllm.models.decoder import head_forward, hidden_states
-
-PREFILL_CHUNK = 512  # tokens at once: bounds the memory of scores, which are (H, chunk, S)
 
 
 class Session:
@@ -61,18 +60,14 @@ class Session:
 
     def prefill(self) -> Any:
         """Run the prompts."""
-        T = self._tokens.shape[1]
-        for start in range(0, T, PREFILL_CHUNK):
-            hidden = self._run(self._tokens[:, start : start + PREFILL_CHUNK])
-        return self._score(hidden)
+        return self._score(prefill(self._xp, self._tokens, self._p, self._config, self._kv))
 
     def step(self, tokens: Sequence[int]) -> Any:
         """Append one token to each row."""
-        return self._score(self._run(np.asarray(tokens, np.int64)[:, None]))
-
-    def _run(self, tokens: Any) -> Any:
-        xp = self._xp
-        return hidden_states(xp, xp.asarray(tokens), self._p, self._config, kv=self._kv)
+        xp, column = self._xp, np.asarray(tokens, np.int64)[:, None]
+        return self._score(
+            hidden_states(xp, xp.asarray(column), self._p, self._config, kv=self._kv)
+        )
 
     def _score(self, hidden: Any) -> Any:
         logits, _ = head_forward(self._xp, hidden[:, -1, :], self._p)
