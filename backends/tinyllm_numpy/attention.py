@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinyllm_numpy.threads import parallel_map
+from tinyllm_numpy.threads import one_blas_thread, parallel_map
 
 ROWS = 256  # queries of a block, counting all heads that share their keys
 SMALL = 2**16  # scores: so few are one block
@@ -52,7 +52,8 @@ def blocked_forward(
     scale = d**-0.5 if scale is None else scale
     if B * H * T * S <= SMALL:
         hidden = None if mask is None else _hidden(mask, q.dtype)
-        o, logsum = _forward(q.reshape(B, K, -1, d), k, v, (B, H, T, S), hidden, scale)
+        with one_blas_thread:
+            o, logsum = _forward(q.reshape(B, K, -1, d), k, v, (B, H, T, S), hidden, scale)
         o, logsum = o.reshape(B, H, T, v.shape[-1]), logsum.reshape(B, H, T, 1)
         return o, Blocked(q, k, v, mask, scale, o, logsum)
     o, logsum = np.empty((B, H, T, v.shape[-1]), q.dtype), np.empty((B, H, T, 1), q.dtype)
@@ -146,11 +147,12 @@ def _for_each_key_head(head: Callable[..., None], q: Any, k: Any, mask: Any) -> 
                     plans[same] = [_plan(of, run, q.dtype) for run in rows]
                 blocks = plans[same]
             items.append((b, j, heads, blocks))
-    if B * H * T * S >= SHARED:
-        parallel_map(lambda item: head(*item), items)
-    else:
-        for item in items:
-            head(*item)
+    with one_blas_thread:
+        if B * H * T * S >= SHARED:
+            parallel_map(lambda item: head(*item), items)
+        else:
+            for item in items:
+                head(*item)
 
 
 def _plan(mask: Any, rows: slice, dtype: Any) -> tuple[slice, slice, Hidden | None]:

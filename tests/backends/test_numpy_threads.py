@@ -10,13 +10,16 @@ from tinyllm_numpy import threads
 @pytest.fixture(autouse=True)
 def two_workers(monkeypatch):
     monkeypatch.setattr(threads, "_workers", lambda: 2)
+    before = [library.get_num_threads() for library in threads._blas()]
     threads._pool.cache_clear()
     yield
     threads._pool.cache_clear()
+    for library, number in zip(threads._blas(), before):
+        library.set_num_threads(number)
 
 
 def blas_threads():
-    return {library["num_threads"] for library in threads._blas().info()}
+    return {library.get_num_threads() for library in threads._blas()}
 
 
 def test_results_come_in_the_order_of_the_items():
@@ -24,7 +27,7 @@ def test_results_come_in_the_order_of_the_items():
 
 
 def test_workers_share_the_items_and_blas_keeps_to_one_thread():
-    before, both = blas_threads(), threading.Barrier(2)
+    both = threading.Barrier(2)
 
     def f(i):
         both.wait(timeout=10)  # passes only where two run at once
@@ -33,7 +36,15 @@ def test_workers_share_the_items_and_blas_keeps_to_one_thread():
     names, limits = zip(*threads.parallel_map(f, [0, 1]))
     assert len(set(names)) == 2
     assert all(limit == {1} for limit in limits)
-    assert blas_threads() == before
+    assert blas_threads() == {2}
+
+
+def test_nested_limits_end_with_the_outermost():
+    with threads.one_blas_thread:
+        with threads.one_blas_thread:
+            assert blas_threads() == {1}
+        assert blas_threads() == {1}
+    assert blas_threads() == {2}
 
 
 def test_a_call_from_within_runs_in_its_worker():

@@ -84,7 +84,7 @@ def test_a_left_padded_batch_equals_its_rows_one_by_one(xp, config, lengths, ste
 
 
 def test_a_long_prompt_is_read_in_chunks(xp, monkeypatch):
-    monkeypatch.setattr("tinyllm.inference.session.PREFILL_CHUNK", 3)
+    monkeypatch.setattr("tinyllm.inference.prefill.CHUNK", 3)
     config = tiny_config(window=4)
     p, prompt = tree_of(xp, random_params(config)), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
     scores = Session(xp, p, config, [prompt], max_tokens=1).prefill()
