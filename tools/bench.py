@@ -1,7 +1,7 @@
 """Time decoding and prefill on random Llamas: python tools/bench.py [15M 110M 1.1B] [--peers]
 
 Every figure stands beside a limit or a peer of the same run: all contestants take turns, and the
-best round of each counts, for other load on the machine only ever slows them down.
+best call of each counts, for other load on the machine only ever slows them down.
 
 roofline   the rate at which W @ x reads a large float32 matrix: what decoding one token could be
 X @ W.T    several texts at once with every product as NumPy makes it, for comparison
@@ -82,6 +82,7 @@ def best_of(rounds: int, contestants: dict[str, Callable[[], float]]) -> dict[st
     taken: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, contestant in contestants.items():
+            time.sleep(0.1)  # threads that wait for more of the last one's work fall asleep
             taken[name].append(contestant())
     return {name: min(seconds) for name, seconds in taken.items()}
 
@@ -93,13 +94,12 @@ def gemv() -> Callable[[], float]:
 
 
 def decoding(backend: Any, tree: Any, config: DecoderConfig, batch: int, n: int) -> Any:
-    """Seconds of a step, which gives each text of the batch one token: the mean over n steps."""
+    """Seconds of a step, which gives each text of the batch one token: the best of n."""
 
     def measure() -> float:
         session = Session(backend, tree, config, [[1] * PROMPT] * batch, max_tokens=n + 2)
         session.prefill()
-        session.step([5] * batch)
-        return timed(lambda: [session.step([5] * batch) for _ in range(n)]) / n
+        return min(timed(lambda: session.step([5] * batch)) for _ in range(n))
 
     return measure
 
@@ -143,8 +143,7 @@ def peers(name: str, T: int, n: int) -> dict[str, Callable[[], float]]:
             nonlocal out
             out = model(torch.tensor([[5]]), past_key_values=out.past_key_values, use_cache=True)
 
-        step()
-        return timed(lambda: [step() for _ in range(n)]) / n  # type: ignore[func-returns-value]
+        return min(timed(step) for _ in range(n))
 
     @torch.inference_mode()
     def read(keep: int) -> float:
@@ -195,7 +194,7 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("shapes", nargs="*", metavar="SHAPE", help=", ".join(SHAPES))
-    parser.add_argument("--tokens", type=int, default=16, help="decoded in a round (default: 16)")
+    parser.add_argument("--tokens", type=int, default=32, help="decoded in a round (default: 32)")
     parser.add_argument("--prefill", type=int, default=512, help="tokens to read (default: 512)")
     parser.add_argument("--batch", type=int, nargs="*", default=[2, 4, 8], help="texts at once")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each (default: 5)")

@@ -20,7 +20,7 @@ from ml_dtypes import bfloat16
 
 from tinyllm_numpy.threads import one_blas_thread, parallel_map
 
-FEW, FEW_PACKED = 8, 4  # rows up to which a block of W is read again for each
+FEW, FEW_PACKED = 6, 4  # rows up to which a block of W is read again for each
 BLOCK_BYTES = 2**18  # of W: it stays in a core's own cache
 SHARED_BYTES = 2**21  # of W: from here on it pays to share the rows of W among workers
 SHARED_PRODUCTS = 2**24  # of numbers: the same where there are many rows of x
