@@ -19,7 +19,9 @@ from tinyllm.tokenizers.character_map import (
 
 CONTENT = character_map_bytes()
 PATH = Path("x.model")
-rules = st.dictionaries(st.text(min_size=1, max_size=3), st.text(st.characters(codec="utf-8", min_codepoint=1)))
+rules = st.dictionaries(
+    st.text(min_size=1, max_size=3), st.text(st.characters(codec="utf-8", min_codepoint=1))
+)
 
 
 @given(rules, st.text())
