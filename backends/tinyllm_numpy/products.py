@@ -21,6 +21,7 @@ from ml_dtypes import bfloat16
 from tinyllm_numpy.threads import one_blas_thread, parallel_map
 
 FEW, FEW_PACKED = 6, 4  # rows up to which a block of W is read again for each
+MANY = 32  # rows from which on workers divide the work better than BLAS does
 BLOCK_BYTES = 2**18  # of W: it stays in a core's own cache
 SHARED_BYTES = 2**21  # of W: from here on it pays to share the rows of W among workers
 SHARED_PRODUCTS = 2**24  # of numbers: the same where there are many rows of x
@@ -58,6 +59,8 @@ def linear(x: Any, weight: Any, /) -> Any:
     if rows == 1 and not narrow:
         return x @ stored.T if packed else (stored @ x[0])[None]
     few = rows <= (FEW_PACKED if packed else FEW)
+    if not few and rows < MANY and not narrow:
+        return x @ stored.T
     if narrow:
         multiply = _widened
     elif few:
