@@ -44,9 +44,11 @@ def marian_tokenizer(
     usual = {"unk": "<unk>", "eos": "</s>", "pad": "<pad>"}
     roles: dict[str, str | None] = {role: p for role, p in usual.items() if p in own}
     roles |= settings.roles
-    unknown = roles.get("unk")
+    unknown = roles.get("unk", usual["unk"])
     if unknown not in own:
-        raise TokenizerError(f"{beside}: the unk token {unknown!r} is not in the vocabulary")
+        raise TokenizerError(
+            f"{beside}: has no unknown token; expected <unk>, or what tokenizer_config.json names"
+        )
     special = [p for p in own if p in roles.values() or _LANGUAGE.fullmatch(p)]
     ids, added = combine(
         beside,
