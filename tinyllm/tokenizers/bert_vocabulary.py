@@ -45,7 +45,9 @@ def bert_tokenizer(
     special = _special_tokens(path, own, settings)
     unknown = special.get("unk")
     if unknown not in own:
-        raise TokenizerError(f"{path}: the unk token {shown(unknown)} is not in the vocabulary")
+        raise TokenizerError(
+            f"{path}: has no unknown token; expected [UNK], or what tokenizer_config.json names"
+        )
     model = HuggingFaceModel(
         ids=own,
         unknown=unknown,

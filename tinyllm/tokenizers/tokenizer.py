@@ -84,8 +84,6 @@ class Tokenizer:
     def _encode_part(self, text: str, at_start: bool) -> list[int]:
         """Encode the text between literals; each part is normalized on its own."""
         ids = []
-        # What stands behind a character that was dropped is not the start, as tokenizers has it.
-        at_start = at_start and self.normalize(text[:1]) != ""
         for i, part in enumerate(self.normalized_literals.split(self.normalize(text))):
             if isinstance(part, int):
                 ids.append(part)
