@@ -127,6 +127,12 @@ def test_unused_pieces_come_apart_again_as_in_the_library(tmp_path):
     assert names(tokenizer.encode("the")) == ["▁t", "h", "e"]
 
 
+def test_unused_pieces_come_apart_as_worked_out_by_hand(tmp_path):
+    pieces = [(p, s, UNUSED if p in ("▁the", "aaaa") else kind) for p, s, kind in PIECES]
+    tokenizer = load(tmp_path, sentencepiece_bytes(pieces))
+    assert names(tokenizer.encode("theaaaaa")) == ["▁t", "he", "aa", "aa", "a"]
+
+
 def compare(folder, content, *literals):
     """Give a tokenizer that encodes random texts as the sentencepiece library does."""
     tokenizer = load(folder, content)
