@@ -9,6 +9,14 @@ WORDS = ["▁the", "▁", "the", "▁t", "he", "t", "h", "e", "a", "ab", "abc", 
 SCORES = [-2.0, -2.5, -4.0, -3.0, -3.5, -5.0, -5.5, -4.5, -4.0, -6.0, -9.0, -4.25, -5.0, -8.5, -3.0]
 PIECES = HEAD + [(word, score, NORMAL) for word, score in zip(WORDS, SCORES)]
 WITH_BYTES = PIECES + BYTES
+# Of which an unknown character is worth more than one cut, and less than another.
+SCARCE = ["qr", "st", "uv", "uw"]
+SCARCE_PIECES = [
+    *HEAD,
+    *((piece, -9.0, NORMAL) for piece in SCARCE),
+    *[("▁", -1.0, NORMAL), ("rs", -4.25, NORMAL), ("tuv", -4.25, NORMAL), ("tuw", -3.25, NORMAL)],
+]
+SCARCE_CUTS = {"qrstuv": ["▁", "qr", "st", "uv"], "qrstuw": ["▁", "<unk>", "rs", "tuw"]}
 RULES = {
     "\t": " ", "Ａ": "a", "ﬁ": "fi", "a\u0301": "á", "ª": "a", "\x01": "", "\u3000": " ",
     "½": "1 2", "é\u0301": "e", "\r": " ", "x\u0301\u0327": "b",

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tiny_unigram import ALPHABET, PIECES, WITH_BYTES, character_map_bytes, unigram_dict
+from tiny_unigram import (
+    ALPHABET,
+    PIECES,
+    SCARCE_CUTS,
+    SCARCE_PIECES,
+    WITH_BYTES,
+    character_map_bytes,
+    unigram_dict,
+)
 from tiny_vocabulary import DECODER, added_token, metaspace, write_json
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers import load_tokenizer
@@ -69,6 +77,12 @@ def tiny(tmp_path_factory):
 )
 def test_pieces_are_those_worked_out_by_hand(tiny, text, pieces):
     assert names(tiny.encode(text)) == pieces
+
+
+@pytest.mark.parametrize("text", SCARCE_CUTS)
+def test_an_unknown_character_scores_10_less_than_the_worst_piece(tmp_path, text):
+    tokenizer = load(tmp_path, SCARCE_PIECES, pre_tokenizer=metaspace("always", False))
+    assert names(tokenizer.encode(text), SCARCE_PIECES) == SCARCE_CUTS[text]
 
 
 def test_roles_come_from_the_file(tiny):

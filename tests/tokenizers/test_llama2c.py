@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import data
+from tiny_unigram import character_map_bytes
 from tiny_vocabulary import (
     ALPHABET,
     CONTROL,
@@ -65,6 +66,13 @@ REFUSED = {
 def test_a_vocabulary_that_the_format_cannot_hold_is_refused(tmp_path, case):
     tokenizer = load(tmp_path / "tokenizer.model", sentencepiece_bytes(REFUSED[case]))
     with pytest.raises(TokenizerError, match="needs the ids 0, 1, 2"):
+        write_llama2c_tokenizer(tmp_path / "tok.bin", tokenizer)
+
+
+@pytest.mark.parametrize("parts", [{"trainer": {3: 1}}, {"normalizer": {2: character_map_bytes()}}])
+def test_what_llama2c_would_cut_otherwise_is_refused(tmp_path, parts):
+    tokenizer = load(tmp_path / "tokenizer.model", sentencepiece_bytes(**parts))
+    with pytest.raises(TokenizerError, match=r"knows BPE, and no map of characters"):
         write_llama2c_tokenizer(tmp_path / "tok.bin", tokenizer)
 
 

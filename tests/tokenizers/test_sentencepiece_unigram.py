@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import data
-from tiny_unigram import ALPHABET, PIECES, RULES, WITH_BYTES, character_map_bytes, unigram_bytes
+from tiny_unigram import (
+    ALPHABET,
+    PIECES,
+    RULES,
+    SCARCE_CUTS,
+    SCARCE_PIECES,
+    WITH_BYTES,
+    character_map_bytes,
+    unigram_bytes,
+)
 from tiny_vocabulary import (
     CONTROL,
     NORMAL,
@@ -62,6 +71,12 @@ def names(ids, pieces=PIECES):
 )
 def test_pieces_are_those_worked_out_by_hand(tiny, text, pieces):
     assert names(tiny.encode(text)) == pieces
+
+
+@pytest.mark.parametrize("text", SCARCE_CUTS)
+def test_an_unknown_character_scores_10_less_than_the_worst_piece(tmp_path, text):
+    tokenizer = load(tmp_path, unigram_bytes(SCARCE_PIECES))
+    assert names(tokenizer.encode(text), SCARCE_PIECES) == SCARCE_CUTS[text]
 
 
 def test_roles_are_t5s(tiny):

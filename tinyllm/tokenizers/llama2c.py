@@ -97,6 +97,10 @@ def write_llama2c_tokenizer(path: Path | str, tokenizer: Tokenizer) -> None:
 
 def _llama2c_bytes(vocabulary: SentencePieceVocabulary) -> bytes:
     kinds = set(vocabulary.types[len(_HEAD) :])
+    if vocabulary.is_unigram or vocabulary.characters is not None:
+        raise TokenizerError(
+            "llama2.c knows BPE, and no map of characters; this vocabulary needs another program"
+        )
     if vocabulary.pieces[: len(_HEAD)] != _HEAD or not kinds <= {PieceType.NORMAL}:
         raise TokenizerError(
             "llama2.c's format needs the ids 0, 1, 2 to be <unk>, <s>, </s>, 3 to 258 the bytes,"
