@@ -17,6 +17,12 @@ SCARCE_PIECES = [
     *[("▁", -1.0, NORMAL), ("rs", -4.25, NORMAL), ("tuv", -4.25, NORMAL), ("tuw", -3.25, NORMAL)],
 ]
 SCARCE_CUTS = {"qrstuv": ["▁", "qr", "st", "uv"], "qrstuw": ["▁", "<unk>", "rs", "tuw"]}
+# Of which float64 takes the whole, and float32 loses half a point between the parts.
+ROUNDED_PIECES = [
+    *HEAD,
+    *[("abc", -8388609.0, NORMAL), ("a", -8388608.0, NORMAL)],
+    *[("b", -0.5, NORMAL), ("c", -0.5, NORMAL)],
+]
 RULES = {
     "\t": " ", "Ａ": "a", "ﬁ": "fi", "a\u0301": "á", "ª": "a", "\x01": "", "\u3000": " ",
     "½": "1 2", "é\u0301": "e", "\r": " ", "x\u0301\u0327": "b",

@@ -73,6 +73,7 @@ BAD = {
     "half a unit": (b"\3\0\0\0abcdef", "its trie has 3 of 10 bytes"),
     "a value that is none": (content(unit(has_value=True)), "has no value"),
     "a value outside": (content(unit(has_value=True, offset=99)), "has no value"),
+    "a value behind the last": (content(unit(has_value=True, offset=1)), "has no value"),
     "a place outside the texts": (
         content(unit(has_value=True, offset=1), unit(value=9)),
         "no replacement ends within 256 bytes from 9",

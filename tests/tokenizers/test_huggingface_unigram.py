@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tiny_unigram import (
     ALPHABET,
     PIECES,
+    ROUNDED_PIECES,
     SCARCE_CUTS,
     SCARCE_PIECES,
     WITH_BYTES,
@@ -83,6 +84,11 @@ def test_pieces_are_those_worked_out_by_hand(tiny, text, pieces):
 def test_an_unknown_character_scores_10_less_than_the_worst_piece(tmp_path, text):
     tokenizer = load(tmp_path, SCARCE_PIECES, pre_tokenizer=metaspace("always", False))
     assert names(tokenizer.encode(text), SCARCE_PIECES) == SCARCE_CUTS[text]
+
+
+def test_sums_are_in_float64(tmp_path):
+    tokenizer = load(tmp_path, ROUNDED_PIECES, pre_tokenizer=metaspace("never", False))
+    assert names(tokenizer.encode("abc"), ROUNDED_PIECES) == ["abc"]
 
 
 def test_roles_come_from_the_file(tiny):

@@ -13,6 +13,7 @@ from conftest import data
 from tiny_unigram import (
     ALPHABET,
     PIECES,
+    ROUNDED_PIECES,
     RULES,
     SCARCE_CUTS,
     SCARCE_PIECES,
@@ -77,6 +78,35 @@ def test_pieces_are_those_worked_out_by_hand(tiny, text, pieces):
 def test_an_unknown_character_scores_10_less_than_the_worst_piece(tmp_path, text):
     tokenizer = load(tmp_path, unigram_bytes(SCARCE_PIECES))
     assert names(tokenizer.encode(text), SCARCE_PIECES) == SCARCE_CUTS[text]
+
+
+def test_sums_are_rounded_to_float32(tmp_path):
+    tokenizer = load(tmp_path, unigram_bytes(ROUNDED_PIECES, normalizer={3: 0}))
+    assert names(tokenizer.encode("abc"), ROUNDED_PIECES) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("scores", "user", "pieces"),
+    [
+        ({"a": -0.04, "b": -0.04}, "ab", ["a", "b"]),
+        ({"a": -0.06, "b": -0.06}, "ab", ["ab"]),
+        ({"é": 1.0}, "éé", ["éé"]),
+        ({"é": 1.0, "a": 2.1}, "aé", ["aé"]),
+    ],
+)
+def test_a_user_defined_piece_scores_the_best_for_each_byte_less_a_tenth(
+    tmp_path, scores, user, pieces
+):
+    own = [*PIECES[:3], *((p, s, NORMAL) for p, s in scores.items()), (user, 0.0, USER_DEFINED)]
+    tokenizer = load(tmp_path, unigram_bytes(own, normalizer={3: 0}))
+    assert names(tokenizer.encode(user), own) == pieces
+
+
+def test_the_longest_user_defined_piece_stays_as_it_is(tmp_path):
+    own = [*PIECES, ("ﬁ", 0.0, USER_DEFINED), ("ﬁＡ", 0.0, USER_DEFINED)]
+    tokenizer = load(tmp_path, unigram_bytes(own))
+    assert names(tokenizer.encode("ﬁＡﬁＡ")[1:], own) == ["ﬁＡ", "ﬁＡ"]
+    assert names(tokenizer.encode("ﬁaＡ")[1:], own) == ["ﬁ", "a", "a"]
 
 
 def test_roles_are_t5s(tiny):

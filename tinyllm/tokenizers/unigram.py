@@ -65,7 +65,7 @@ def _best_pieces(
     begin_of = [-1] * (len(text) + 1)  # of the last piece of the best way to each place
     for begin, first in enumerate(text):
         ends = [(begin + n, scores.get(text[begin : begin + n])) for n in lengths.get(first, ())]
-        if not ends or ends[0][0] > begin + 1 or ends[0][1] is None:
+        if first not in scores:
             ends.append((begin + 1, unknown_score))
         for end, score in ends:
             if score is None or end > len(text):
