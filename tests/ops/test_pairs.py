@@ -10,6 +10,7 @@ import pytest
 import tinyllm.ops
 from shapes import shape_line
 from strategies import float32_pair
+from tinyllm.ops.dropout import Dropout
 
 MODULES = [
     importlib.import_module(f"tinyllm.ops.{m.name}")
@@ -37,6 +38,7 @@ EXAMPLES = {
     "gelu": ([normal(2, 3)], {}),
     "gelu_tanh": ([normal(2, 3)], {}),
     "silu": ([normal(2, 3)], {}),
+    "dropout": ([normal(2, 3)], {"dropout": Dropout(rate=0.5, rng=np.random.default_rng(0))}),
     "softmax": ([normal(2, 3)], {}),
     "log_softmax": ([normal(2, 3)], {}),
     "cross_entropy": ([normal(2, 3, 5), rng.integers(0, 5, (2, 3))], {"label_smoothing": 0.1}),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import tinyllm_numpy as xp
 from strategies import scales, sizes
+from tinyllm.ops.dropout import Dropout
 from tinyllm.ops.rope import rope_tables
 from tinyllm.ops.rope_scaling import default_frequencies
 
@@ -63,6 +64,20 @@ def gelu_tanh(draw, rng):
 
 def silu(draw, rng):
     return [vectors(draw, rng)], {}, F.silu
+
+
+def dropout(draw, rng):
+    rate, seed = draw(st.sampled_from([0.0, 0.1, 0.7])), draw(st.integers(0, 100))
+
+    def oracle(x, *, dropout):
+        drawn = np.random.default_rng(seed).random(x.shape, np.float32)
+        return x * torch.tensor(drawn >= np.float32(rate)) / (1 - rate)
+
+    return (
+        [vectors(draw, rng)],
+        {"dropout": Dropout(rate=rate, rng=np.random.default_rng(seed))},
+        oracle,
+    )
 
 
 def softmax(draw, rng):
@@ -154,7 +169,7 @@ def queries_keys_values(draw, rng):
 CASES = {
     case.__name__: case
     for case in (
-        linear, embedding, rmsnorm, layernorm, relu, gelu, gelu_tanh, silu, softmax, log_softmax,
-        cross_entropy, rope_half, rope_interleaved, attention,
+        linear, embedding, rmsnorm, layernorm, relu, gelu, gelu_tanh, silu, dropout, softmax,
+        log_softmax, cross_entropy, rope_half, rope_interleaved, attention,
     )
 }  # fmt: skip
