@@ -44,3 +44,21 @@ def cross_entropy_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[Array,
     q = (1.0 - label_smoothing) * xp.astype(hit, probs.dtype) + label_smoothing / hit.shape[1]
     dlogits = xp.where(counted[:, None], probs - q, xp.zeros_like(probs)) * (dy / n)
     return xp.reshape(dlogits, shape), None
+
+
+def summed_cross_entropy(xp: Backend, logits: Array, targets: Array) -> tuple[Array, Array]:
+    """Add up the nats by which the model is surprised, and differentiate: dlogits = p - onehot.
+
+    logits (..., V), targets (...) -> loss (), dlogits (..., V)
+
+    Only targets that are not -100 count, and nothing is divided by their number: sums of parts of a
+    batch add up. A loss ends a model, so its gradient can be had where the loss is.
+    """
+    flat = rows(xp, logits)  # (N, V)
+    log_probs, (probs,) = log_softmax_forward(xp, flat)
+    targets = xp.reshape(targets, (flat.shape[0],))
+    hit = xp.arange(flat.shape[1])[None, :] == targets[:, None]
+    loss = -xp.sum(xp.where(hit, log_probs, xp.zeros_like(log_probs)))
+    dlogits = probs - xp.astype(hit, probs.dtype)
+    dlogits = xp.where((targets != IGNORED)[:, None], dlogits, xp.zeros_like(dlogits))
+    return loss, xp.reshape(dlogits, logits.shape)

@@ -1,0 +1,1 @@
+"""From a random model to a trained one: gradients of batches, optimisers, the loop, its files."""
