@@ -4,7 +4,7 @@ The whole (T, S) matrix of `tinyllm.ops.attention` is never in memory: a block o
 its own rows of it, and of those only the keys that the mask shows to any of its queries, which
 halves the work on a causal text. The backward pass makes the scores again, from the logarithm of
 each row's sum, L = log Σ exp(S), as in Dao et al. 2022, "FlashAttention" (arXiv:2205.14135),
-section 3.1. Where there are few scores, as in decoding, all heads are one block.
+section 3.1. Where there are few scores, as in decoding, all texts and heads are one block.
 """
 
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from tinyllm_numpy.threads import one_blas_thread, parallel_map
 
 ROWS = 256  # queries of a block, counting all heads that share their keys
 SMALL = 2**16  # scores: so few are one block
+FEW = 2**12  # scores of a key head: with so few, going from head to head costs more than they do
 SHARED = 2**19  # scores: from here on it pays to share the heads among workers
 
 
@@ -50,7 +51,7 @@ def blocked_forward(
     """
     (B, H, T, d), (K, S) = q.shape, k.shape[1:3]
     scale = d**-0.5 if scale is None else scale
-    if B * H * T * S <= SMALL:
+    if B * H * T * S <= SMALL or H // K * T * S <= FEW:
         hidden = None if mask is None else _hidden(mask, q.dtype)
         with one_blas_thread:
             o, logsum = _forward(q.reshape(B, K, -1, d), k, v, (B, H, T, S), hidden, scale)
