@@ -13,6 +13,8 @@ from tiny import ROPES, configs, random_params, tiny_config, tree_of
 from tinyllm.models.config import param_shapes
 from tinyllm.models.decoder import decoder_backward, decoder_forward
 from tinyllm.models.init import init_params
+from tinyllm.ops.dropout import Dropout
+from tinyllm.ops.linear import linear_forward
 
 
 def logits_of(xp, config, params, tokens):
@@ -21,8 +23,8 @@ def logits_of(xp, config, params, tokens):
 
 
 @settings(max_examples=20)
-@given(configs, st.integers(1, 6), rngs)
-def test_the_gradient_of_every_parameter(xp, config, T, rng):
+@given(configs, st.integers(1, 6), st.sampled_from([0.0, 0.0, 0.3]), rngs)
+def test_the_gradient_of_every_parameter(xp, config, T, rate, rng):
     config = dataclasses.replace(config, norm_eps=0.1)  # smooth near 0
     tokens = rng.integers(0, config.vocab_size, (2, T))
     names = list(param_shapes(config))
@@ -30,7 +32,8 @@ def test_the_gradient_of_every_parameter(xp, config, T, rng):
 
     def forward(xp, *weights):
         p = tree_of(xp, dict(zip(names, weights)))
-        return decoder_forward(xp, xp.asarray(tokens), p, config)
+        dropout = Dropout(rate=rate, rng=np.random.default_rng(1))  # the same masks at each call
+        return decoder_forward(xp, xp.asarray(tokens), p, config, dropout)
 
     def backward(xp, dy, saved):
         dtokens, grads = decoder_backward(xp, dy, saved)
@@ -40,6 +43,48 @@ def test_the_gradient_of_every_parameter(xp, config, T, rng):
 
     forward.__doc__ = "tokens (B, T) -> logits (B, T, V)"
     check_pair(xp, forward, backward, *weights, rng=rng, tolerance=1e-6)
+
+
+class TestDropout:
+    config, tokens = tiny_config(), np.array([[1, 2, 3], [4, 5, 6]])
+
+    def run(self, xp, dropout, params=None):
+        p = tree_of(xp, random_params(self.config) if params is None else params)
+        return decoder_forward(xp, xp.asarray(self.tokens), p, self.config, dropout)
+
+    def dropout(self, rate, seed=0):
+        return Dropout(rate=rate, rng=np.random.default_rng(seed))
+
+    def test_the_generator_decides_on_every_backend(self, xp):
+        import tinyllm_numpy
+
+        expected = self.run(tinyllm_numpy, self.dropout(0.4))[0]
+        same, other = (xp.to_numpy(self.run(xp, self.dropout(0.4, s))[0]) for s in (0, 1))
+        np.testing.assert_allclose(same, expected, atol=1e-12)
+        assert not np.allclose(other, expected, atol=1e-3)
+
+    def test_without_it_the_scores_are_those_of_rate_0(self, xp):
+        none, zero = (xp.to_numpy(self.run(xp, d)[0]) for d in (None, self.dropout(0.0)))
+        assert np.array_equal(none, zero)
+
+    def test_it_falls_once_on_the_embedding_and_on_what_each_sublayer_adds(self, xp):
+        """Follow the residual stream by hand, with the masks drawn in the order of computation."""
+        s = self.run(xp, self.dropout(0.4))[1]
+        rng, shape = np.random.default_rng(0), (*self.tokens.shape, self.config.d_model)
+        masks = [(rng.random(shape, np.float32) >= np.float32(0.4)) / 0.6 for _ in range(5)]
+        embedding = random_params(self.config)["model.embed_tokens.weight"]
+        x = embedding[self.tokens] * masks[0]
+        for i, layer in enumerate(s["layers"]):
+            x = x + masks[1 + 2 * i] * xp.to_numpy(output(xp, layer["self_attn"]["o_proj"]))
+            middle = xp.to_numpy(layer["post_attention_layernorm"][0])
+            np.testing.assert_allclose(middle, x, atol=1e-12)
+            x = x + masks[2 + 2 * i] * xp.to_numpy(output(xp, layer["mlp"]["down_proj"]))
+        np.testing.assert_allclose(xp.to_numpy(s["norm"][0]), x, atol=1e-12)
+
+
+def output(xp, saved):
+    """What a projection gave, from its saved arguments."""
+    return linear_forward(xp, *saved)[0]
 
 
 @settings(max_examples=20)

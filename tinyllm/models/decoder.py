@@ -15,6 +15,7 @@ from tinyllm.layers.blocks import pre_norm_block_backward, pre_norm_block_forwar
 from tinyllm.models.config import DecoderConfig
 from tinyllm.models.rope import rope_frequencies
 from tinyllm.ops.attention import attention_mask
+from tinyllm.ops.dropout import Dropout, dropout_backward, dropout_forward
 from tinyllm.ops.embedding import embedding_backward, embedding_forward
 from tinyllm.ops.linear import linear_backward, linear_forward
 from tinyllm.ops.norms import rmsnorm_backward, rmsnorm_forward
@@ -41,17 +42,23 @@ class Cache(Protocol):
 
 
 def decoder_forward(
-    xp: Backend, tokens: Array, p: dict[str, Any], config: DecoderConfig
+    xp: Backend,
+    tokens: Array,
+    p: dict[str, Any],
+    config: DecoderConfig,
+    dropout: Dropout | None = None,
 ) -> tuple[Array, Saved]:
     """Score every next token: logits = norm(blocks(embed(tokens))) W_headᵀ.
 
     tokens (B, T) -> logits (B, T, V)
 
     Touvron et al. 2023, "LLaMA" (arXiv:2302.13971), section 2.2. `p` is the parameter tree.
+    For training, `dropout` falls on the embedded tokens and on what each sublayer adds to them.
     """
     s: dict[str, Saved] = {"tied": config.tie_embeddings, "layers": []}
     x, s["embed_tokens"] = _embed(xp, tokens, p)
-    x = _blocks(xp, x, p, config, kv=None, s_layers=s["layers"])
+    x, s["dropout"] = dropout_forward(xp, x, dropout=dropout)
+    x = _blocks(xp, x, p, config, kv=None, dropout=dropout, s_layers=s["layers"])
     hidden, s["norm"] = rmsnorm_forward(xp, x, **p["model"]["norm"], eps=config.norm_eps)
     logits, s["head"] = head_forward(xp, hidden, p)
     return logits, s
@@ -64,6 +71,7 @@ def decoder_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[None, Params
     blocks: dict[str, Any] = {}
     for i in reversed(range(len(saved["layers"]))):
         dx, blocks[str(i)] = pre_norm_block_backward(xp, dx, saved["layers"][i])
+    dx = dropout_backward(xp, dx, saved["dropout"])
     _, dembedding = embedding_backward(xp, dx, saved["embed_tokens"])
     tied = saved["tied"]
     grads = {
@@ -117,6 +125,7 @@ def _blocks(
     config: DecoderConfig,
     *,
     kv: Cache | None,
+    dropout: Dropout | None = None,
     s_layers: list[Saved] | None = None,
 ) -> Array:
     """Run the blocks; put what a backward pass needs into `s_layers`, or let go of it at once."""
@@ -137,6 +146,7 @@ def _blocks(
             **context,
             mask=masks[config.windows[i]],
             kv=None if kv is None else kv.layer(i),
+            dropout=dropout,
         )
         if s_layers is not None:
             s_layers.append(s)
