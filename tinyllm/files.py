@@ -15,7 +15,7 @@ def read_bytes(path: Path, error: type[TinyllmError], max_bytes: int) -> bytes:
     """
     try:
         if not path.is_file():
-            raise error(f"{plain(path)}: {_not_a_file(path)}")
+            raise error(f"{plain(path)}: {not_a_file(path)}")
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size  # read(n) takes n bytes of memory at once
             content = file.read(min(size, max_bytes) + 1)
@@ -30,7 +30,8 @@ def read_bytes(path: Path, error: type[TinyllmError], max_bytes: int) -> bytes:
     return content
 
 
-def _not_a_file(path: Path) -> str:
+def not_a_file(path: Path) -> str:
+    """Say what a path is that is no regular file."""
     if path.is_dir():
         return "is a folder; expected a file"
     if path.exists():

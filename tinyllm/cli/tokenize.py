@@ -3,6 +3,9 @@ r"""Text to token ids, or back: python -m tinyllm tokenize --model FOLDER "Once 
 Prints each token with its id and its text. --ids prints the ids alone, in one
 line that --decode reads; --count prints how many there are; --show prints the
 text with its tokens side by side.
+
+python -m tinyllm tokenize train --help explains how to make a tokenizer; the
+word itself becomes ids with --prompt train.
 """
 
 import argparse
@@ -12,7 +15,7 @@ from collections.abc import Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING
 
-from tinyllm.cli import color
+from tinyllm.cli import color, train_tokenizer
 from tinyllm.cli.arguments import add_color, add_common
 from tinyllm.cli.command import Parser, run_command
 from tinyllm.cli.terminal import Messages, is_terminal, printable
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words[:1] == ["train"]:
+        return train_tokenizer.main(words[1:])
     parser = Parser(prog="python -m tinyllm tokenize", description=__doc__)
     add_prompt(parser)
     parser.add_argument(
@@ -44,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     add_color(parser)
     add_common(parser)
-    return run_command(parser, tokenize, argv)
+    return run_command(parser, tokenize, words)
 
 
 def tokenize(args: argparse.Namespace, messages: Messages) -> int:

@@ -6,6 +6,7 @@
 file of its own. `load_tokenizer` looks at what a file is, and needs no flag.
 """
 
+from tinyllm.tokenizers.byte_level_training import train_byte_level_bpe
 from tinyllm.tokenizers.llama2c import write_llama2c_tokenizer
 from tinyllm.tokenizers.loading import has_tokenizer, load_tokenizer
 from tinyllm.tokenizers.stream import DecoderStream
@@ -16,5 +17,6 @@ __all__ = [
     "Tokenizer",
     "has_tokenizer",
     "load_tokenizer",
+    "train_byte_level_bpe",
     "write_llama2c_tokenizer",
 ]

@@ -16,17 +16,10 @@ def byte_level_parts(
     add_prefix_space: bool,
 ) -> dict[str, Any]:
     """Describe the model and what belongs to it; `pattern` is GPT-2's, or one that files have."""
-    byte_level = {
-        "type": "ByteLevel",
-        "add_prefix_space": add_prefix_space,
-        "trim_offsets": True,
-        "use_regex": pattern == GPT2,
-    }
-    split: dict[str, Any] = {"type": "Split", "pattern": {"Regex": pattern}}
-    split |= {"behavior": "Isolated", "invert": False}
-    in_sequence = {"type": "Sequence", "pretokenizers": [split, byte_level]}
+    byte_level = byte_level_step(use_regex=pattern == GPT2, add_prefix_space=add_prefix_space)
+    steps = [byte_level] if pattern == GPT2 else [split_step(pattern), byte_level]
     return {
-        "pre_tokenizer": byte_level if pattern == GPT2 else in_sequence,
+        "pre_tokenizer": in_sequence(*steps),
         "decoder": byte_level,
         "model": {
             "type": "BPE",
@@ -41,6 +34,31 @@ def byte_level_parts(
             "merges": merges,
         },
     }
+
+
+def byte_level_step(*, use_regex: bool = True, add_prefix_space: bool = False) -> dict[str, Any]:
+    """Describe the step that writes bytes as characters, behind GPT-2's pattern if it is to."""
+    return {
+        "type": "ByteLevel",
+        "add_prefix_space": add_prefix_space,
+        "trim_offsets": True,
+        "use_regex": use_regex,
+    }
+
+
+def split_step(pattern: str) -> dict[str, Any]:
+    """Describe the step that cuts a text into what `pattern` matches and what lies between."""
+    return {
+        "type": "Split",
+        "pattern": {"Regex": pattern},
+        "behavior": "Isolated",
+        "invert": False,
+    }
+
+
+def in_sequence(*steps: dict[str, Any]) -> dict[str, Any]:
+    """Describe a pre-tokenizer of one step, or of several."""
+    return steps[0] if len(steps) == 1 else {"type": "Sequence", "pretokenizers": [*steps]}
 
 
 def export_ranks(ranks: dict[str, int], pattern: str, tokenizer: Tokenizer) -> dict[str, bytes]:

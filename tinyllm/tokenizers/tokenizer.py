@@ -12,6 +12,7 @@ from typing import TypeAlias
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers.literals import Literals
 from tinyllm.tokenizers.stream import DecoderStream
+from tinyllm.tokenizers.unicode import require_unicode
 
 Normalize: TypeAlias = Callable[[str], str]
 Pretokenize: TypeAlias = Callable[[str, bool], Iterable[str]]  # (text, is it the start?) -> words
@@ -65,13 +66,7 @@ class Tokenizer:
         Raises TokenizerError for half of a surrogate pair, which is no character, and where BOS or
         EOS is wanted of a vocabulary that has none.
         """
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError as cause:
-            raise TokenizerError(
-                f"the text has a lone surrogate, {text[cause.start]!r}, at position {cause.start};"
-                " it is no Unicode character and cannot be encoded"
-            ) from cause
+        require_unicode(text)
         ids = [self._wanted("BOS", self.bos_id)] if bos else []
         literals = self.special_literals if allow_special else self.literals
         for i, part in enumerate(literals.split(text)):

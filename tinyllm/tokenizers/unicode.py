@@ -11,6 +11,8 @@ from functools import cache, partial
 from itertools import groupby
 from typing import Literal, TypeAlias
 
+from tinyllm.errors import TokenizerError
+
 Form: TypeAlias = Literal["NFC", "NFD", "NFKC", "NFKD"]
 
 WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
@@ -77,3 +79,14 @@ def normal_form(form: Form, text: str) -> str:
         for are_marks, run in runs
     )
     return unicodedata.normalize("NFC", ordered) if form.endswith("C") else ordered
+
+
+def require_unicode(text: str) -> None:
+    """Raise TokenizerError where `text` has half of a surrogate pair, which is no character."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as cause:
+        raise TokenizerError(
+            f"the text has a lone surrogate, {text[cause.start]!r}, at position {cause.start};"
+            " it is no Unicode character and cannot be encoded"
+        ) from cause
