@@ -1,0 +1,57 @@
+"""Where the first number is that is not finite."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tinyllm.backend import Array, Backend, Params, Saved
+from tinyllm.errors import TinyllmError
+from tinyllm.models.architecture import Config, architecture
+from tinyllm.params import nest
+
+
+class DivergedError(TinyllmError):
+    """Training came to a loss or a gradient that is not finite."""
+
+    exit_code = 1
+
+
+def first_not_finite(
+    xp: Backend, config: Config, params: Params, grads: Params, tokens: Any
+) -> str:
+    """Name the first of what a step computes that has a number which is not finite.
+
+    Looks at the weights, then at what the forward pass saves, layer by layer, then at the gradients
+    against the order of the layers, as the backward pass computes them.
+    """
+    for name, p in params.items():
+        if not _finite(xp, p):
+            return f"{name} is not finite"
+    _, saved = architecture(config).forward(xp, xp.asarray(tokens), nest(params), config)
+    for path, x in _arrays(saved):
+        if not _finite(xp, x):
+            return f"the weights are finite, but what {path} computes with is not"
+    for name in reversed(grads):
+        if not _finite(xp, grads[name]):
+            return f"weights and activations are finite, but the gradient of {name} is not"
+    return "weights, activations and single gradients are finite, but their sums are not"
+
+
+def _arrays(saved: Saved, path: str = "") -> Iterator[tuple[str, Array]]:
+    """Walk through what a forward pass saved, in its order; dicts and lists make the names."""
+    if isinstance(saved, dict):
+        for name, value in saved.items():
+            yield from _arrays(value, f"{path}.{name}" if path else str(name))
+    elif isinstance(saved, list):
+        for index, value in enumerate(saved):
+            yield from _arrays(value, f"{path}.{index}")
+    elif isinstance(saved, tuple):
+        for value in saved:
+            yield from _arrays(value, path)
+    elif hasattr(saved, "dtype") and hasattr(saved, "ndim"):
+        yield path, saved
+
+
+def _finite(xp: Backend, x: Array) -> bool:
+    return bool(np.isfinite(xp.to_numpy(x)).all())

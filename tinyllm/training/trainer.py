@@ -1,0 +1,166 @@
+"""The loop: a batch, its gradient, a step; again.
+
+    trainer = Trainer(xp, config, params, Windows(tokens, 256), Settings(steps=1000))
+    for report in trainer:
+        print(report.step, report.loss)
+    trainer.params
+
+All that a trainer is, beside what it was given, is in its attributes; `tinyllm.training.snapshot`
+writes and reads them. Random numbers are drawn from (seed, step), so there is no state of a
+generator to keep.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tinyllm.backend import Backend, Params
+from tinyllm.models.architecture import Config
+from tinyllm.params import nest
+from tinyllm.training.averaging import start_average, update_average
+from tinyllm.training.clipping import clip_factor, global_norm, scaled
+from tinyllm.training.divergence import DivergedError, first_not_finite
+from tinyllm.training.gradients import Gradients, added, batch_gradients
+from tinyllm.training.optimizers import OPTIMIZERS
+from tinyllm.training.settings import Settings
+from tinyllm.training.validation import mean_loss
+from tinyllm.training.windows import Position
+
+DROPOUT = 1  # which of a run's streams of random numbers this is; see `windows.ORDER`
+
+
+class Data(Protocol):
+    """Where batches come from: `Windows`, or anything else that knows its place by two numbers."""
+
+    def batch(self, position: Position, size: int) -> tuple[Any, Any, Position]:
+        """Return tokens (B, T) and targets (B, T) from `position` on, and the position after."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """What a step was like."""
+
+    step: int
+    loss: float  # nats per token, before the step
+    lr: float
+    grad_norm: float  # before clipping
+    tokens: int  # that counted, of all steps so far
+    val_loss: float | None = None  # after the step, where it was a step to evaluate
+
+
+class Trainer:
+    """A model in training: iterate over it, and it takes a step each time.
+
+    `validation` is a row of tokens (N,) to evaluate on. Raises DivergedError where a loss or a
+    gradient is not finite; the parameters are then those before the step.
+    """
+
+    def __init__(
+        self,
+        xp: Backend,
+        config: Config,
+        params: Params,
+        data: Data,
+        settings: Settings,
+        *,
+        validation: Any = None,
+    ) -> None:
+        self.xp, self.config, self.data, self.settings = xp, config, data, settings
+        self.validation = validation
+        self.params: Params = {name: xp.asarray(p) for name, p in params.items()}
+        self.update = settings.update()
+        self.state = OPTIMIZERS[settings.optimizer].init(xp, self.params)
+        self.average: dict[str, Any] | None = None
+        self.step, self.tokens = 0, 0
+        self.position: Position = (0, 0)
+        self.best, self.since_best = math.inf, 0
+
+    def __iter__(self) -> Iterator[Report]:
+        """Take steps until there have been `settings.steps`, or patience is at its end."""
+        while not self.done:
+            yield self.advance()
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps were taken, or the loss has not fallen for too long."""
+        patience = self.settings.patience
+        return self.step >= self.settings.steps or 0 < patience <= self.since_best
+
+    @property
+    def result(self) -> Params:
+        """The parameters to use: averaged ones where the settings say so."""
+        return self.params if self.average is None else self.average["params"]
+
+    def advance(self) -> Report:
+        """Take one step."""
+        xp, settings, step = self.xp, self.settings, self.step + 1
+        found, position = self._gradients(step)
+        loss = found.loss_sum / max(1, found.count)
+        norm = global_norm(xp, found.grads) / max(1, found.count)
+        if not math.isfinite(loss + norm):
+            raise self._diverged(step, loss, norm, found.grads)
+        factor = clip_factor(norm, settings.clip) if settings.clip else 1.0
+        grads = scaled(xp, found.grads, factor / max(1, found.count))
+        lr = settings.learning_rate(step)
+        self.params = self.update(xp, self.params, grads, self.state, lr=lr)
+        self.step, self.position, self.tokens = step, position, self.tokens + found.count
+        self._update_average()
+        return Report(
+            step=step, loss=loss, lr=lr, grad_norm=norm, tokens=self.tokens,
+            val_loss=self._evaluate_if_due(),
+        )  # fmt: skip
+
+    def evaluate(self) -> float:
+        """Return the loss on the validation tokens, in nats per token."""
+        settings = self.settings
+        return mean_loss(
+            self.xp, self.config, nest(self.result), self.validation,
+            seq_len=settings.seq_len, batch_size=settings.batch_size, limit=settings.eval_windows,
+        )  # fmt: skip
+
+    def _gradients(self, step: int) -> tuple[Gradients, Position]:
+        """Sum over the micro-batches of a step; return the position behind them, too."""
+        settings, tree = self.settings, nest(self.params)
+        position: Position = (0, 0) if settings.overfit_one_batch else self.position
+        total: Gradients | None = None
+        for micro in range(settings.accum):
+            tokens, targets, position = self.data.batch(position, settings.batch_size)
+            found = batch_gradients(
+                self.xp, self.config, tree, tokens, targets,
+                seed=(settings.seed, DROPOUT, step, micro), dropout=settings.dropout,
+            )  # fmt: skip
+            total = found if total is None else added([total, found])
+        assert total is not None
+        return total, position
+
+    def _update_average(self) -> None:
+        settings = self.settings
+        if settings.average == "none" or self.step < settings.average_from:
+            return
+        if self.average is None:
+            self.average = start_average(self.params)
+        else:
+            decay = settings.average_decay if settings.average == "ema" else 1.0
+            update_average(self.xp, self.average, self.params, decay=decay)
+
+    def _evaluate_if_due(self) -> float | None:
+        every = self.settings.eval_every
+        due = self.step >= self.settings.steps or (every and self.step % every == 0)
+        if self.validation is None or not due:
+            return None
+        loss = self.evaluate()
+        if loss < self.best:
+            self.best, self.since_best = loss, 0
+        else:
+            self.since_best += 1
+        return loss
+
+    def _diverged(self, step: int, loss: float, norm: float, grads: Params) -> DivergedError:
+        """Say where the first number is that is not finite."""
+        position: Position = (0, 0) if self.settings.overfit_one_batch else self.position
+        tokens, _, _ = self.data.batch(position, self.settings.batch_size)
+        where = first_not_finite(self.xp, self.config, self.params, grads, tokens)
+        what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient is {norm} long"
+        return DivergedError(f"step {step}: {what}: {where}")
