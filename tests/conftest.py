@@ -12,6 +12,7 @@ from hypothesis import settings
 import tinyllm_numpy
 from tinyllm.ops.activations import sigmoid
 from tinyllm.ops.attention import attention_backward, attention_forward
+from tinyllm.ops.losses import summed_cross_entropy
 
 settings.register_profile("tinyllm", deadline=None, derandomize=True, max_examples=30)
 settings.register_profile("long", deadline=None, max_examples=1000)
@@ -66,6 +67,9 @@ class StrictBackend:
 
     def attention_backward(self, dy, saved):
         return attention_backward(self, dy, saved)
+
+    def summed_cross_entropy(self, logits, targets, /):
+        return summed_cross_entropy(self, logits, targets)
 
     def parallel_map(self, f, items, /):
         return [f(item) for item in items]

@@ -85,6 +85,10 @@ class Backend(Protocol):
         """Return dq, dk, dv and dbias of `attention_forward`."""
         ...
 
+    def summed_cross_entropy(self, logits: Array, targets: Array, /) -> tuple[Array, Array]:
+        """Return the loss of a batch and its gradient: `tinyllm.ops.losses`, or faster."""
+        ...
+
     def parallel_map(self, f: Callable[[Any], Any], items: Sequence[Any], /) -> list[Any]:
         """Return [f(item) for each item], on several cores where that is faster."""
         ...

@@ -6,6 +6,7 @@ from typing import Any
 
 from tinyllm.errors import BackendUnavailableError
 from tinyllm.ops import attention as formula
+from tinyllm.ops import losses
 
 try:
     import cupy as cp
@@ -67,7 +68,8 @@ __all__ = [
     "broadcast_to", "concat", "cos", "erf", "exp", "expand_dims", "float32", "float64", "index_add",
     "inf", "int64", "linear", "log", "matmul", "max", "mean", "name", "ones_like", "pack",
     "parallel_map", "permute_dims", "pi", "reshape", "sigmoid", "sin", "sqrt", "stack", "sum",
-    "synchronize", "take", "tanh", "to_numpy", "where", "zeros", "zeros_like",
+    "summed_cross_entropy", "synchronize", "take", "tanh", "to_numpy", "where", "zeros",
+    "zeros_like",
 ]
 # fmt: on
 
@@ -114,6 +116,11 @@ def attention_forward(
 def attention_backward(dy: Any, saved: Any, /) -> tuple[Any, Any, Any, Any]:
     """Return the gradients of `attention_forward`, dq, dk, dv and dbias."""
     return formula.attention_backward(sys.modules[__name__], dy, saved)
+
+
+def summed_cross_entropy(logits: Any, targets: Any, /) -> tuple[Any, Any]:
+    """Return the loss of a batch and its gradient, by the formula."""
+    return losses.summed_cross_entropy(sys.modules[__name__], logits, targets)
 
 
 def parallel_map(f: Callable[[Any], Any], items: Sequence[Any], /) -> list[Any]:

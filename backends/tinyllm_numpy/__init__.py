@@ -37,6 +37,7 @@ from numpy import (
 from tinyllm.ops import attention as formula
 from tinyllm_numpy.attention import Blocked, blocked_backward, blocked_forward
 from tinyllm_numpy.erf import erf
+from tinyllm_numpy.losses import summed_cross_entropy
 from tinyllm_numpy.products import linear, pack
 from tinyllm_numpy.threads import parallel_map
 
@@ -46,7 +47,8 @@ __all__ = [
     "broadcast_to", "concat", "cos", "erf", "exp", "expand_dims", "float32", "float64", "index_add",
     "inf", "int64", "linear", "log", "matmul", "max", "mean", "name", "ones_like", "pack",
     "parallel_map", "permute_dims", "pi", "reshape", "sigmoid", "sin", "sqrt", "stack", "sum",
-    "synchronize", "take", "tanh", "to_numpy", "where", "zeros", "zeros_like",
+    "summed_cross_entropy", "synchronize", "take", "tanh", "to_numpy", "where", "zeros",
+    "zeros_like",
 ]
 # fmt: on
 

@@ -6,7 +6,8 @@ divides once. The mean of means is another number, which weighs a short text lik
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ import numpy as np
 from tinyllm.backend import Array, Backend, Params
 from tinyllm.models.architecture import Config, architecture
 from tinyllm.ops.dropout import Dropout
-from tinyllm.ops.losses import IGNORED, summed_cross_entropy
+from tinyllm.ops.losses import IGNORED
+
+PIECE = 512  # tokens that are in work at once: what is kept of them fits into a cache, or nearly
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,32 +43,42 @@ def batch_gradients(
 
     tokens (B, T), targets (B, T)
 
-    `p` is the parameter tree; a target of -100 is not counted. The batch is cut into two halves,
-    for two workers, and each draws its own dropout from `seed`: so numbers depend neither on how
-    many workers there are nor on who is faster.
+    `p` is the parameter tree; a target of -100 is not counted. Two workers take half of the rows
+    each, a few rows at a time, for memory then need not grow with the batch. Each half draws its
+    own dropout from `seed`. So no number depends on how many workers there are, or who is faster.
     """
-    B = tokens.shape[0]
-    middle = (B + 1) // 2
-    halves = [slice(0, middle), slice(middle, B)] if B > 1 else [slice(0, B)]
+    B, T = tokens.shape
+    middle, height = (B + 1) // 2, max(1, PIECE // T)
 
     def half(part: int) -> Gradients:
         drop = Dropout(rate=dropout, rng=np.random.default_rng([*seed, part])) if dropout else None
-        rows = halves[part]
-        return _gradients(xp, config, p, tokens[rows], targets[rows], drop)
+        start, stop = (0, middle) if part == 0 else (middle, B)
+        total: Gradients | None = None
+        for first in range(start, stop, height):
+            rows = slice(first, min(first + height, stop))
+            found = _gradients(xp, config, p, tokens[rows], targets[rows], drop)
+            total = found if total is None else _merged(total, found)
+        assert total is not None
+        return total
 
-    return added(xp.parallel_map(half, range(len(halves))))
+    first, *others = xp.parallel_map(half, range(min(B, 2)))
+    return _merged(first, others[0]) if others else first
 
 
 def added(parts: Sequence[Gradients]) -> Gradients:
     """Add up what parts of a batch say, in their order."""
-    grads = dict(parts[0].grads)
-    for part in parts[1:]:
-        for name, grad in part.grads.items():
-            grads[name] = grads[name] + grad
+    return reduce(_merged, [replace(part, grads=dict(part.grads)) for part in parts])
+
+
+def _merged(total: Gradients, part: Gradients) -> Gradients:
+    """Add two parts, using up both dicts: only one gradient at a time is in memory once more.
+
+    A new array each time, for a model may give one gradient by two names.
+    """
+    for name, grad in total.grads.items():
+        total.grads[name] = grad + part.grads.pop(name)
     return Gradients(
-        loss_sum=sum(part.loss_sum for part in parts),
-        count=sum(part.count for part in parts),
-        grads=grads,
+        loss_sum=total.loss_sum + part.loss_sum, count=total.count + part.count, grads=total.grads
     )
 
 
@@ -77,9 +90,10 @@ def _gradients(
     targets: Array,
     dropout: Dropout | None,
 ) -> Gradients:
+    """Go once forward and once back."""
     model, options = architecture(config), {} if dropout is None else {"dropout": dropout}
     logits, saved = model.forward(xp, xp.asarray(tokens), p, config, **options)
-    loss, dlogits = summed_cross_entropy(xp, logits, xp.asarray(targets))
+    loss, dlogits = xp.summed_cross_entropy(logits, xp.asarray(targets))
     del logits
     _, grads = model.backward(xp, dlogits, saved)
     count = int(np.count_nonzero(np.asarray(xp.to_numpy(targets)) != IGNORED))
