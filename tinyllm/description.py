@@ -30,8 +30,8 @@ from tinyllm.checkpoints.layout import LAYOUTS, TO_LOAD
 from tinyllm.errors import CheckpointError, ConfigError, TinyllmError
 from tinyllm.json_file import read_json
 from tinyllm.key_reader import KeyReader
-from tinyllm.models.config import DecoderConfig
-from tinyllm.models.config_json import read_eos, understand_config
+from tinyllm.models.architecture import Config, understand
+from tinyllm.models.config_json import read_eos
 from tinyllm.models.description import describe_config
 from tinyllm.models.weights import check_params
 from tinyllm.shown import plain
@@ -61,7 +61,7 @@ def describe(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
     if values is not None:
         keys = KeyReader(values, plain(path))
         try:
-            config = understand_config(keys)
+            config = understand(keys)
         except ConfigError as error:
             problems.append(str(error))
         else:
@@ -95,7 +95,7 @@ def _open(
         return read_config(path), None
 
 
-def _check_plan(tensors: Tensors, config: DecoderConfig, where: str, problems: list[str]) -> None:
+def _check_plan(tensors: Tensors, config: Config, where: str, problems: list[str]) -> None:
     """Compare names and shapes; of a head beside a tied table, only reading could tell more."""
     try:
         check_params(tensors, config, where=where, tie=config.tie_embeddings or None)
@@ -123,9 +123,7 @@ def _describe_tensors(tensors: Tensors) -> dict[str, Any]:
     }
 
 
-def _describe_text(
-    folder: Path, config: DecoderConfig | None, problems: list[str]
-) -> dict[str, Any]:
+def _describe_text(folder: Path, config: Config | None, problems: list[str]) -> dict[str, Any]:
     """Describe the tokenizer, and which ids end a text: config, generation and tokenizer say so."""
     described: dict[str, Any] = {}
     ends = dict.fromkeys(config.eos_ids if config else ())

@@ -25,22 +25,13 @@ from tinyllm.inference.generation import (
     check_room,
     rng_for,
 )
-from tinyllm.inference.kv_cache import KVCache
-from tinyllm.inference.prefill import prefill
+from tinyllm.inference.reader import make_reader
 from tinyllm.inference.session import Session, UncachedSession
 from tinyllm.inference.stops import StopStrings
 from tinyllm.key_reader import KeyReader
-from tinyllm.models.config import DecoderConfig
-from tinyllm.models.config_json import read_config_json, read_eos, write_config_json
+from tinyllm.models.architecture import Config, architecture, understand
+from tinyllm.models.config_json import read_eos
 from tinyllm.models.cost import check_memory, memory_needed
-from tinyllm.models.decoder import (
-    decoder_backward,
-    decoder_forward,
-    head_forward,
-    hidden_states,
-)
-from tinyllm.models.packing import pack_params
-from tinyllm.models.trace import traced
 from tinyllm.models.weights import check_params, load_params
 from tinyllm.ops.losses import IGNORED, cross_entropy_backward, cross_entropy_forward
 from tinyllm.params import nest
@@ -79,7 +70,7 @@ def load(
     storage = _checked_storage(storage, dtype, xp)
     folder = find_model(path)
     require_folder(folder)
-    config = read_config_json(read_config(folder), plain(folder / "config.json"))
+    config = understand(KeyReader(read_config(folder), plain(folder / "config.json")))
     where = plain(folder / "generation_config.json")
     eos_ids = read_eos(KeyReader(read_generation_config(folder), where), config.vocab_size)
     tokenizer = load_tokenizer(folder) if has_tokenizer(folder) else None
@@ -109,7 +100,7 @@ def _checked_storage(storage: str | None, dtype: str, xp: Backend) -> str | None
 
 
 class Model:
-    """A decoder with its parameters, and its tokenizer if it has one.
+    """A language model with its parameters, and its tokenizer if it has one.
 
     `params` is a flat dict in a checkpoint's names, all arrays of the backend `xp`. To change a
     parameter, put another array in its place; where the backend can, it keeps the arrays from being
@@ -118,7 +109,7 @@ class Model:
 
     def __init__(
         self,
-        config: DecoderConfig,
+        config: Config,
         params: Params,
         *,
         xp: Backend,
@@ -135,6 +126,7 @@ class Model:
                 f"have {config.vocab_size} rows: the two are not of one model"
             )
         self.config, self.xp, self.tokenizer = config, xp, tokenizer
+        self._kind = architecture(config)
         self.params = {name: _read_only(x) for name, x in params.items()}
         self._nested: tuple[list[Array], dict[str, Any]] = ([], {})
         self._packed: tuple[dict[str, Any] | None, dict[str, Any]] = (None, {})
@@ -149,18 +141,16 @@ class Model:
         `tokens` may be a list of lists. Raises UsageError for ids that the model does not have.
         """
         xp, tree, config, ids = self.xp, self._tree(), self.config, self._host_tokens(tokens)
-        if config.rope.kind == "dynamic":  # which no cache can follow beyond the original context
-            hidden = hidden_states(xp, xp.asarray(ids), tree, config)
+        if self._kind.scores_stay(config):
+            hidden = make_reader(xp, tree, config, batch=len(ids), capacity=ids.shape[1]).read(ids)
         else:
-            dtype = tree["model"]["norm"]["weight"].dtype
-            kv = KVCache(xp, config, batch=len(ids), capacity=ids.shape[1], dtype=dtype)
-            hidden = prefill(xp, ids, tree, config, kv)
-        return head_forward(xp, hidden, tree)[0]
+            hidden = self._kind.hidden_states(xp, xp.asarray(ids), tree, config)
+        return self._kind.head(xp, hidden, tree)[0]
 
     def trace(self, tokens: Any, names: Sequence[str]) -> tuple[Array, dict[str, Array]]:
         """Score every next token, and return activations by name (see `tinyllm.models.trace`)."""
-        logits, saved = decoder_forward(self.xp, self._tokens(tokens), self._tree(), self.config)
-        return logits, traced(self.xp, saved, names)
+        logits, saved = self._kind.forward(self.xp, self._tokens(tokens), self._tree(), self.config)
+        return logits, self._kind.traced(self.xp, saved, names)
 
     def loss_and_grads(self, tokens: Any, targets: Any) -> tuple[float, Params]:
         """Return the mean cross-entropy in nats and its gradient for every parameter.
@@ -173,10 +163,10 @@ class Model:
         if len({x.dtype for x in self.params.values()}) > 1:
             raise UsageError("gradients need all weights in one dtype: load without `storage`")
         xp, checked = self.xp, self._tokens(targets, ignored=True)
-        logits, saved = decoder_forward(xp, self._tokens(tokens), self._tree(), self.config)
+        logits, saved = self._kind.forward(xp, self._tokens(tokens), self._tree(), self.config)
         loss, s_loss = cross_entropy_forward(xp, logits, checked)
         dlogits, _ = cross_entropy_backward(xp, xp.ones_like(loss), s_loss)
-        _, grads = decoder_backward(xp, dlogits, saved)
+        _, grads = self._kind.backward(xp, dlogits, saved)
         return float(loss), grads
 
     def generate(self, prompt: Prompt, **options: Any) -> Generation:
@@ -247,7 +237,7 @@ class Model:
         dtype = next(iter(self.params.values())).dtype
         host = {name: np.asarray(self.xp.to_numpy(x)) for name, x in self.params.items()}
         generation = {"eos_token_id": sorted(self.eos_ids)} if self.eos_ids else None
-        write_checkpoint(folder, write_config_json(self.config, str(dtype)), host, generation)
+        write_checkpoint(folder, self._kind.write_config(self.config, str(dtype)), host, generation)
         if self.tokenizer is not None:
             self.tokenizer.save(os.fspath(folder))
 
@@ -262,7 +252,7 @@ class Model:
         """Return them in the layout for inference, made when it is first needed."""
         tree = self._tree()
         if self._packed[0] is not tree:
-            self._packed = (tree, pack_params(self.xp, tree))
+            self._packed = (tree, self._kind.pack(self.xp, tree))
         return self._packed[1]
 
     def _text_stream(self, prompt: Sequence[int]) -> Any:

@@ -8,7 +8,7 @@ import pytest
 from tiny import random_params, tiny_config
 from tinyllm.backend import get_backend
 from tinyllm.errors import UsageError
-from tinyllm.inference import session
+from tinyllm.inference import reader, session
 from tinyllm.inference.conversation import Conversation
 from tinyllm.inference.templates import Template, chat_prompt
 from tinyllm.model import Model
@@ -57,7 +57,7 @@ def said(answer):
 
 @pytest.fixture
 def scored(monkeypatch):
-    """The number of tokens that sessions run, call by call."""
+    """The number of tokens that readers run, call by call."""
     counts = []
 
     def counted(run):
@@ -68,7 +68,7 @@ def scored(monkeypatch):
         return counting
 
     for name in ("prefill", "hidden_states"):
-        monkeypatch.setattr(session, name, counted(getattr(session, name)))
+        monkeypatch.setattr(reader, name, counted(getattr(reader, name)))
     return counts
 
 

@@ -12,14 +12,9 @@ import tinyllm_numpy as xp
 from tiny import configs, random_params, tiny_config, tree_of
 from tinyllm.errors import UsageError
 from tinyllm.inference.kv_cache import make_cache
-from tinyllm.models.cost import (
-    cache_bytes,
-    check_memory,
-    count_parameters,
-    flops_per_token,
-    memory_needed,
-)
+from tinyllm.models.cost import cache_bytes, check_memory, count_parameters, memory_needed
 from tinyllm.models.decoder import decoder_forward
+from tinyllm.models.decoder_facts import decoder_flops
 from tinyllm.ops.attention import attention_forward
 
 
@@ -64,7 +59,7 @@ def test_the_arithmetic_is_that_of_the_products_of_a_forward_pass(config, T):
     counting.attention_forward = partial(attention_forward, counting)
     p = tree_of(xp, random_params(config))
     decoder_forward(counting, np.zeros((1, T), np.int64), p, config)
-    itself, each_before = flops_per_token(config)
+    itself, each_before = decoder_flops(config)
     assert flops == T * (itself + T * each_before)
 
 

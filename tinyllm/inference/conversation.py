@@ -7,14 +7,14 @@ from typing import Any, Protocol
 from tinyllm.errors import UsageError
 from tinyllm.inference.generation import Generation, GenerationOptions, Run, rng_for
 from tinyllm.inference.templates import Message, Template, chat_prompt, end_ids
-from tinyllm.models.config import DecoderConfig
+from tinyllm.models.architecture import Config
 from tinyllm.tokenizers import Tokenizer
 
 
 class ChatModel(Protocol):
     """What a conversation needs of a model: `tinyllm.Model` has it."""
 
-    config: DecoderConfig
+    config: Config
     tokenizer: Tokenizer | None
 
     def run(self, prompts: Sequence[list[int]], **options: Any) -> Run:

@@ -73,6 +73,23 @@ class KVCache:
         """Count T tokens as seen, once every layer has written them."""
         self.length += T
 
+    def resume(self, earlier: "KVCache", tokens: int) -> int:
+        """Take over the first `tokens` columns of another cache; return how many it had.
+
+        Both have one row. A rolling cache that went round has lost its first columns, and serves
+        only to go on where it stands.
+        """
+        kept = min(tokens, earlier.length)
+        whole = kept == earlier.length and self.capacity == earlier.capacity
+        if earlier.length > earlier.capacity and not whole:
+            return 0
+        columns = min(kept, earlier.capacity)
+        theirs = earlier.keys + earlier.values
+        for new, old in zip(self.keys + self.values, theirs, strict=True):
+            new[:, :, :columns, :] = old[:, :, :columns, :]
+        self.advance(kept)
+        return kept
+
     def _columns(self, T: int) -> Any:
         return np.arange(self.length + T)
 

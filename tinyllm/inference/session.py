@@ -1,4 +1,4 @@
-"""A batch of texts on their way through a decoder: prompts in, then one token a row at a time."""
+"""A batch of texts on their way through a model: prompts in, then one token a row at a time."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,10 +6,8 @@ from typing import Any
 import numpy as np
 
 from tinyllm.backend import Backend
-from tinyllm.inference.kv_cache import make_cache
-from tinyllm.inference.prefill import prefill
-from tinyllm.models.config import DecoderConfig
-from tinyllm.models.decoder import head_forward, hidden_states
+from tinyllm.inference.reader import make_reader
+from tinyllm.models.architecture import Config, architecture
 
 
 class Session:
@@ -19,58 +17,42 @@ class Session:
         self,
         xp: Backend,
         p: dict[str, Any],
-        config: DecoderConfig,
+        config: Config,
         prompts: Sequence[Sequence[int]],
         *,
         max_tokens: int,
     ) -> None:
         """Make room for `max_tokens` after the longest prompt. `p` is the parameter tree."""
-        self._xp, self._p, self._config = xp, p, config
+        self._xp, self._p, self._head = xp, p, architecture(config).head
         longest = max(map(len, prompts))
         padding = np.array([longest - len(prompt) for prompt in prompts])
         self._tokens = np.zeros((len(prompts), longest), np.int64)  # padding may be any token
         for row, prompt in enumerate(prompts):
             self._tokens[row, padding[row] :] = prompt
-        self._kv = make_cache(
-            xp,
-            config,
-            batch=len(prompts),
-            capacity=longest + max_tokens,
-            dtype=p["model"]["norm"]["weight"].dtype,
-            padding=padding,
+        self._reader = make_reader(
+            xp, p, config, batch=len(prompts), capacity=longest + max_tokens, padding=padding
         )
 
     def resume(self, earlier: "Session", tokens: int) -> int:
-        """Take over the first `tokens` keys and values of `earlier`; return how many it had.
+        """Take over what `earlier` kept of the first `tokens`; return how many it had.
 
-        Both have one row, and `tokens` must be those that both begin with. A rolling cache that
-        went round has lost its first columns, and serves only to go on where it stands.
+        Both have one row, and `tokens` must be those that both begin with.
         """
-        ours, theirs = self._kv, earlier._kv
-        kept = min(tokens, theirs.length)
-        whole = kept == theirs.length and ours.capacity == theirs.capacity
-        if theirs.length > theirs.capacity and not whole:
-            return 0
-        columns = min(kept, theirs.capacity)
-        for new, old in zip(ours.keys + ours.values, theirs.keys + theirs.values, strict=True):
-            new[:, :, :columns, :] = old[:, :, :columns, :]
-        ours.advance(kept)
+        kept = self._reader.resume(earlier._reader, tokens)
         self._tokens = self._tokens[:, kept:]
         return kept
 
     def prefill(self) -> Any:
         """Run the prompts."""
-        return self._score(prefill(self._xp, self._tokens, self._p, self._config, self._kv))
+        return self._score(self._tokens)
 
     def step(self, tokens: Sequence[int]) -> Any:
         """Append one token to each row."""
-        xp, column = self._xp, np.asarray(tokens, np.int64)[:, None]
-        return self._score(
-            hidden_states(xp, xp.asarray(column), self._p, self._config, kv=self._kv)
-        )
+        return self._score(np.asarray(tokens, np.int64)[:, None])
 
-    def _score(self, hidden: Any) -> Any:
-        logits, _ = head_forward(self._xp, hidden[:, -1, :], self._p)
+    def _score(self, tokens: Any) -> Any:
+        hidden = self._reader.read(tokens)
+        logits, _ = self._head(self._xp, hidden[:, -1, :], self._p)
         return self._xp.to_numpy(logits)
 
 
@@ -81,7 +63,7 @@ class UncachedSession:
         self,
         xp: Backend,
         p: dict[str, Any],
-        config: DecoderConfig,
+        config: Config,
         prompts: Sequence[Sequence[int]],
     ) -> None:
         """`p` is the parameter tree."""
@@ -94,11 +76,11 @@ class UncachedSession:
 
     def prefill(self) -> Any:
         """Run every row by itself, from its first token."""
-        xp = self._xp
+        xp, kind = self._xp, architecture(self._config)
         scores = []
         for row in self._rows:
-            hidden = hidden_states(xp, xp.asarray(np.array([row])), self._p, self._config)
-            scores.append(xp.to_numpy(head_forward(xp, hidden[:, -1, :], self._p)[0]))
+            hidden = kind.hidden_states(xp, xp.asarray(np.array([row])), self._p, self._config)
+            scores.append(xp.to_numpy(kind.head(xp, hidden[:, -1, :], self._p)[0]))
         return np.concatenate(scores)
 
     def step(self, tokens: Sequence[int]) -> Any:

@@ -1,36 +1,88 @@
-"""What each kind of model can do, by the type of its config: the functions a model is made of."""
+"""What a kind of model consists of, by the type of its config: the functions it is made of.
 
-from collections.abc import Callable
+All that loads, trains, describes or runs a model asks here, and nothing else names a kind. To add
+one, write its config and these functions, and add a row to `ARCHITECTURES`; one that continues
+texts also has a row in `tinyllm.inference.reader`.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tinyllm.backend import Array, Params, Saved
+from tinyllm.backend import Array, Backend, Params, Saved
+from tinyllm.key_reader import KeyReader
 from tinyllm.models.config import DecoderConfig, param_shapes
-from tinyllm.models.decoder import decoder_backward, decoder_forward
+from tinyllm.models.config_json import understand_config, write_config_json
+from tinyllm.models.decoder import decoder_backward, decoder_forward, head_forward, hidden_states
+from tinyllm.models.decoder_facts import decoder_flops, describe_decoder, kv_numbers, scores_stay
+from tinyllm.models.families import FAMILIES
+from tinyllm.models.init import init_params
+from tinyllm.models.packing import pack_params
+from tinyllm.models.trace import traced
 
 Config = DecoderConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Architecture:
-    """One kind of model.
+    """One kind of model. Tokens are (B, T), `p` is the parameter tree."""
 
-    `forward(xp, tokens, p, config)` gives (logits, saved) for tokens (B, T) and the parameter tree
-    p; `backward(xp, dlogits, saved)` gives (None, gradients by flat name).
-    """
+    # Its config, and what config.json says of it.
+    model_types: tuple[str, ...]
+    read_config: Callable[[KeyReader], Any]
+    write_config: Callable[[Any, str], dict[str, Any]]  # and the dtype of the weights on disk
+    describe: Callable[[Any], dict[str, Any]]  # the fields, as JSON can hold them
 
+    # Its parameters, by flat name.
     param_shapes: Callable[[Any], dict[str, tuple[int, ...]]]
-    forward: Callable[..., tuple[Array, Saved]]
-    backward: Callable[..., tuple[None, Params]]
+    init_params: Callable[..., dict[str, Any]]  # (config, rng, dtype) -> NumPy arrays
+    pack: Callable[[Backend, dict[str, Any]], dict[str, Any]]  # p, as inference reads it fastest
+
+    # What it computes. `forward` takes `dropout` too; `backward` gives gradients by flat name.
+    forward: Callable[..., tuple[Array, Saved]]  # (xp, tokens, p, config) -> logits (B, T, V)
+    backward: Callable[[Backend, Array, Saved], tuple[None, Params]]
+    hidden_states: Callable[..., Array]  # (xp, tokens, p, config) -> (B, T, D), keeping nothing
+    head: Callable[[Backend, Array, dict[str, Any]], tuple[Array, Saved]]  # (..., D) -> (..., V)
+    traced: Callable[[Backend, Saved, Sequence[str]], dict[str, Array]]
+    scores_stay: Callable[[Any], bool]  # whether a score stays what it is when more tokens follow
+
+    # What it costs.
+    kept_numbers: Callable[[Any, int], int]  # what inference keeps of a text of so many tokens
+    flops: Callable[[Any], tuple[int, int]]  # for a token itself, and for each token before it
 
 
-_ARCHITECTURES: dict[type, Architecture] = {
+ARCHITECTURES: dict[type, Architecture] = {
     DecoderConfig: Architecture(
-        param_shapes=param_shapes, forward=decoder_forward, backward=decoder_backward
+        model_types=tuple(FAMILIES),
+        read_config=understand_config,
+        write_config=write_config_json,
+        describe=describe_decoder,
+        param_shapes=param_shapes,
+        init_params=init_params,
+        pack=pack_params,
+        forward=decoder_forward,
+        backward=decoder_backward,
+        hidden_states=hidden_states,
+        head=head_forward,
+        traced=traced,
+        scores_stay=scores_stay,
+        kept_numbers=kv_numbers,
+        flops=decoder_flops,
     ),
 }
 
 
 def architecture(config: Config) -> Architecture:
     """Return the functions of the model that this config describes."""
-    return _ARCHITECTURES[type(config)]
+    return ARCHITECTURES[type(config)]
+
+
+def understand(keys: KeyReader) -> Config:
+    """Understand a config.json of any kind, or raise ConfigError: no unknown key is ever ignored.
+
+    The reader knows afterwards what keys nobody had a use for.
+    """
+    kinds = {name: kind for kind in ARCHITECTURES.values() for name in kind.model_types}
+    name = keys.get("model_type")
+    kind = kinds.get(name) if isinstance(name, str) else None
+    return (kind or ARCHITECTURES[DecoderConfig]).read_config(keys)

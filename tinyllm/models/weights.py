@@ -7,7 +7,7 @@ from typing import Any
 from tinyllm.backend import Backend, Params
 from tinyllm.checkpoints import check_plan, release
 from tinyllm.errors import CheckpointError
-from tinyllm.models.config import DecoderConfig, param_shapes
+from tinyllm.models.architecture import Config, architecture
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 SLOW = 2**20  # bytes of a tensor that is worth a word
@@ -17,7 +17,7 @@ BUFFERS = ("rotary_emb.inv_freq",)  # RoPE's frequencies, which old files hold b
 def load_params(
     xp: Backend,
     tensors: Mapping[str, Any],
-    config: DecoderConfig,
+    config: Config,
     *,
     dtype: str,
     storage: str | None = None,
@@ -31,7 +31,7 @@ def load_params(
     others no more than one is in memory twice.
     """
     params: Params = {}
-    shapes = param_shapes(config)
+    shapes = architecture(config).param_shapes(config)
     for done, (name, shape) in enumerate(shapes.items()):
         if tensors[name].nbytes >= SLOW:
             report(f"{done} of {len(shapes)} tensors")
@@ -44,8 +44,8 @@ def load_params(
 
 
 def check_params(
-    tensors: Mapping[str, Any], config: DecoderConfig, *, where: str, tie: bool | None = None
-) -> DecoderConfig:
+    tensors: Mapping[str, Any], config: Config, *, where: str, tie: bool | None = None
+) -> Config:
     """Check all names and shapes against the config, before any data is read.
 
     Returns the config with `tie_embeddings` as decided (see `decide_tie`). Raises CheckpointError
@@ -53,13 +53,12 @@ def check_params(
     """
     config = decide_tie(config, tensors, tie, where)
     unused = (HEAD,) if config.tie_embeddings else ()
-    check_plan(param_shapes(config), tensors, where, ignore=(*BUFFERS, *unused))
+    shapes = architecture(config).param_shapes(config)
+    check_plan(shapes, tensors, where, ignore=(*BUFFERS, *unused))
     return config
 
 
-def decide_tie(
-    config: DecoderConfig, tensors: Mapping[str, Any], tie: bool | None, where: str
-) -> DecoderConfig:
+def decide_tie(config: Config, tensors: Mapping[str, Any], tie: bool | None, where: str) -> Config:
     """Say whether the head is the embedding table: by config and file together, or by `tie`.
 
     Raises CheckpointError where the two contradict each other and `tie` does not decide.

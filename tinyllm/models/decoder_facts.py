@@ -1,0 +1,52 @@
+"""What a decoder's config says of it: its fields, what it keeps of a text, its arithmetic."""
+
+from dataclasses import asdict
+from math import prod
+from typing import Any
+
+from tinyllm.models.config import DecoderConfig, param_shapes
+from tinyllm.models.rope import Rope, rope_numbers
+
+
+def describe_decoder(config: DecoderConfig) -> dict[str, Any]:
+    """Return the config as a dict that JSON can hold, of RoPE the numbers that count."""
+    return asdict(config) | {"rope": _describe_rope(config.rope)}
+
+
+def kv_numbers(config: DecoderConfig, tokens: int) -> int:
+    """Return how many numbers a KV cache of so many tokens holds: 2 L K d each.
+
+    A cache that rolls keeps no more than the widest window.
+    """
+    columns = min(tokens, max(window or tokens for window in config.windows))
+    return columns * 2 * config.n_layers * config.n_kv_heads * config.head_dim
+
+
+def decoder_flops(config: DecoderConfig) -> tuple[int, int]:
+    """Return the floating-point operations of a forward pass for one token, in two parts.
+
+    2 for each weight of a matrix that the token passes, and 4 H d in each layer for each token that
+    it attends to: a product with its key, and one with its value (Kaplan et al. 2020,
+    arXiv:2001.08361, table 1). Embeddings are looked up, not multiplied; norms, rotations and
+    activations are left out.
+    """
+    shapes = param_shapes(config)
+    table = shapes["model.embed_tokens.weight"]
+    matrices = sum(prod(shape) for shape in shapes.values() if len(shape) == 2)
+    if not config.tie_embeddings:
+        matrices -= prod(table)
+    return 2 * matrices, 4 * config.n_layers * config.n_heads * config.head_dim
+
+
+def scores_stay(config: DecoderConfig) -> bool:
+    """Whether a token's score stays what it is when more tokens follow.
+
+    Positions that are scaled by the length of the text move when it grows.
+    """
+    return config.rope.kind != "dynamic"
+
+
+def _describe_rope(rope: Rope) -> dict[str, Any]:
+    """The numbers that count for its kind."""
+    scale = {} if rope.scale == 1.0 else {"scale": rope.scale}
+    return {"kind": rope.kind, "theta": rope.theta, **rope_numbers(rope), **scale}
