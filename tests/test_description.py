@@ -18,7 +18,7 @@ from tinyllm.models.rope import Rope
 
 CONFIG = tiny_config(
     family="qwen3", vocab_size=len(PIECES), qk_norm=True, windows=(None, 5), max_seq_len=100,
-    rope=Rope(theta=1e4, kind="yarn", factor=4.0, original_context=25, scale=1.1), bos_id=1,
+    positions=Rope(theta=1e4, kind="yarn", factor=4.0, original_context=25, scale=1.1), bos_id=1,
 )  # fmt: skip
 
 
@@ -33,8 +33,8 @@ def folder(tmp_path):
 
 def test_a_folder_is_described_whole(folder):
     found = describe(folder)
-    assert json.loads(json.dumps(found))["config"]["rope"] == {
-        "kind": "yarn", "theta": 1e4, "factor": 4.0, "original_context": 25,
+    assert json.loads(json.dumps(found))["config"]["positions"] == {
+        "type": "rope", "kind": "yarn", "theta": 1e4, "factor": 4.0, "original_context": 25,
         "beta_fast": 32.0, "beta_slow": 1.0, "truncate": True, "scale": 1.1,
     }  # fmt: skip
     model = tinyllm.load(folder)

@@ -66,7 +66,7 @@ def test_eos_ids_come_from_everywhere(tmp_path):
 
 
 def test_what_is_no_hugging_face_folder_says_how_to_come_to_one(tmp_path):
-    config, params = tiny_config(rope=Rope(theta=1e4), head_dim=2, d_model=8), {}
+    config, params = tiny_config(positions=Rope(theta=1e4), head_dim=2, d_model=8), {}
     params = random_params(config, dtype=np.float32)
     plain = write_config_json(config, "float32") | {"bos_token_id": 1, "eos_token_id": 2}
     write_checkpoint(tmp_path / "hf", plain, params)

@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tinyllm.models.config import DecoderConfig, param_shapes
+from tinyllm.models.positions import WITHOUT_NUMBERS
 from tinyllm.models.rope import Rope
 from tinyllm.params import nest
 
@@ -14,6 +15,7 @@ ROPES = {
     "llama3": Rope(theta=100.0, kind="llama3", factor=4.0, original_context=16),
     "yarn": Rope(theta=100.0, kind="yarn", factor=4.0, original_context=16, scale=1.2),
 }
+POSITIONS = ROPES | WITHOUT_NUMBERS
 
 
 def tiny_config(window=None, **changes):
@@ -23,7 +25,7 @@ def tiny_config(window=None, **changes):
         **{
             "family": "llama", "vocab_size": 11, "d_model": 6, "d_ff": 7,
             "n_heads": 4, "n_kv_heads": 2, "head_dim": 4, "max_seq_len": 1000, "norm_eps": 1e-5,
-            "rope": ROPES["default"], "windows": (window,) * n_layers,
+            "positions": ROPES["default"], "windows": (window,) * n_layers,
             **changes,
         }
     )  # fmt: skip
@@ -46,9 +48,10 @@ def tree_of(xp, params):
 
 
 configs = st.builds(
-    lambda heads, head_dim, windows, bias, qk_norm, tied, rope: tiny_config(
+    lambda heads, head_dim, windows, bias, qk_norm, tied, positions: tiny_config(
         n_heads=heads[0], n_kv_heads=heads[1], head_dim=head_dim, windows=windows, qkv_bias=bias,
-        o_bias=bias, mlp_bias=bias, qk_norm=qk_norm, tie_embeddings=tied, rope=ROPES[rope],
+        o_bias=bias, mlp_bias=bias, qk_norm=qk_norm, tie_embeddings=tied,
+        positions=POSITIONS[positions], embedding_scale=1.0 if positions in ROPES else 2.5,
     ),
     st.sampled_from([(1, 1), (4, 1), (4, 2), (3, 3)]),
     st.sampled_from([2, 4, 6]),
@@ -56,5 +59,5 @@ configs = st.builds(
     st.booleans(),
     st.booleans(),
     st.booleans(),
-    st.sampled_from(list(ROPES)),
+    st.sampled_from(list(POSITIONS)),
 )  # fmt: skip

@@ -78,7 +78,10 @@ class Backend(Protocol):
         scale: float | None = None,
         softcap: float | None = None,
     ) -> tuple[Array, Saved]:
-        """Mix values by how well queries match keys: `tinyllm.ops.attention`, or faster."""
+        """Mix values by how well queries match keys: `tinyllm.ops.attention`, or faster.
+
+        `mask` is of truths, or of floats that are added to the scores.
+        """
         ...
 
     def attention_backward(self, dy: Array, saved: Saved, /) -> tuple[Array, Array, Array, Any]:

@@ -96,8 +96,7 @@ def _model(described: dict[str, Any], config: dict[str, Any]) -> Iterator[Row]:
         f"head_dim {config['head_dim']}",
     )
     yield "extras", _extras(config)
-    numbers = (f"{key} {_number(value)}" for key, value in config["rope"].items() if key != "kind")
-    yield "RoPE", f"{config['rope']['kind']}: {', '.join(numbers)}"
+    yield "positions", _positions(**config["positions"])
     yield "window", _window(config["windows"])
     yield "context", f"{config['max_seq_len']:,} tokens of a vocabulary of {config['vocab_size']:,}"
     names = {id_: name for name, id_ in described.get("tokenizer", {}).get("special", {}).items()}
@@ -115,6 +114,12 @@ def _extras(config: dict[str, Any]) -> str:
         "qk_norm": "norms on queries and keys",
     }
     return ", ".join(text for key, text in extras.items() if config[key]) or "none"
+
+
+def _positions(type: str, kind: str = "", **numbers: Any) -> str:
+    """Name the way, and of RoPE the numbers."""
+    listed = ", ".join(f"{key} {_number(value)}" for key, value in numbers.items())
+    return f"RoPE, {kind}: {listed}" if kind else type
 
 
 def _window(windows: Sequence[int | None]) -> str:

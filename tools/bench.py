@@ -36,6 +36,7 @@ from tinyllm.params import nest
 # d_model, d_ff, layers, heads, key heads, vocabulary, tied
 SHAPES = {
     "tiny": (32, 64, 2, 4, 2, 64, True),
+    "d256": (256, 688, 4, 8, 8, 4096, False),
     "15M": (288, 768, 6, 6, 6, 32000, True),
     "110M": (768, 2048, 12, 12, 12, 32000, True),
     "1.1B": (2048, 5632, 22, 32, 4, 32000, False),
@@ -57,7 +58,7 @@ def llama(name: str) -> DecoderConfig:
         head_dim=D // H,
         max_seq_len=2048,
         norm_eps=1e-5,
-        rope=Rope(theta=10000.0),
+        positions=Rope(theta=10000.0),
         windows=(None,) * L,
         tie_embeddings=tied,
     )

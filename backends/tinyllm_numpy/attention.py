@@ -33,9 +33,10 @@ class Blocked(NamedTuple):
 
 
 class Hidden(NamedTuple):
-    """Which keys a block's queries do not see: -inf or 0 (h, r, n) for a run of n of its keys.
+    """What is added to a block's scores: `bias` (h, r, n), for a run of n of its keys.
 
-    Adding is faster than choosing, and most keys of a causal block are seen by all its queries.
+    Where a mask is of truths, -inf or 0: adding is faster than choosing, and most keys of a causal
+    block are seen by all its queries.
     """
 
     run: slice
@@ -158,13 +159,16 @@ def _for_each_key_head(head: Callable[..., None], q: Any, k: Any, mask: Any) -> 
 
 def _plan(mask: Any, rows: slice, dtype: Any) -> tuple[slice, slice, Hidden | None]:
     """Find the keys that any query of a block sees, and of those the hidden: mask (h, T, S)."""
-    visible = np.flatnonzero(mask[:, rows].any(axis=(0, 1)))
+    seen = mask[:, rows] if mask.dtype == bool else mask[:, rows] > -np.inf
+    visible = np.flatnonzero(seen.any(axis=(0, 1)))
     keys = slice(int(visible[0]), int(visible[-1]) + 1) if len(visible) else slice(0, 1)
     return rows, keys, _hidden(mask[:, rows, keys], dtype)
 
 
 def _hidden(mask: Any, dtype: Any) -> Hidden | None:
     """Turn a mask (..., n) into what is added to scores; None if nothing is hidden."""
+    if mask.dtype != bool:
+        return Hidden(slice(0, mask.shape[-1]), mask)
     somewhere = np.flatnonzero(~mask.all(axis=tuple(range(mask.ndim - 1))))
     if not len(somewhere):
         return None

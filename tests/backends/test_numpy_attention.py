@@ -40,16 +40,20 @@ def compare(q, k, v, mask, scale=None, tolerance=1e-13):
     st.sampled_from([(1, 1), (4, 2), (3, 1)]),
     st.integers(1, 20),
     st.integers(1, 20),
-    st.sampled_from([None, "text", "heads"]),
+    st.sampled_from([None, "text", "heads", "all"]),
+    st.booleans(),
     st.sampled_from([None, 0.3]),
     rngs,
 )
-def test_any_mask(B, heads, T, S, mask, scale, rng):
+def test_any_mask(B, heads, T, S, mask, added, scale, rng):
     H, K = heads
     q, k = rng.standard_normal((B, H, T, 4)), rng.standard_normal((B, K, S, 4))
     v = rng.standard_normal((B, K, S, 5))
-    shape = {"text": (B, 1, T, S), "heads": (H, T, S)}.get(mask)
-    compare(q, k, v, None if shape is None else rng.random(shape) < 0.5, scale)
+    shape = {"text": (B, 1, T, S), "heads": (H, T, S), "all": (T, S)}.get(mask)
+    seen = None if shape is None else rng.random(shape) < 0.5
+    if seen is not None and added:
+        seen = np.where(seen, rng.standard_normal(shape), -np.inf)
+    compare(q, k, v, seen, scale)
 
 
 @given(st.integers(1, 20), st.integers(0, 9), st.sampled_from([None, 1, 3, 100]), rngs)

@@ -93,7 +93,7 @@ def test_a_long_prompt_is_read_in_chunks(xp, monkeypatch):
 
 def test_dynamic_scaling_refuses_a_cache_beyond_its_original_context(xp):
     rope = dataclasses.replace(ROPES["dynamic"], original_context=4)
-    config = tiny_config(rope=rope)
+    config = tiny_config(positions=rope)
     p = tree_of(xp, random_params(config))
     session = Session(xp, p, config, [[1, 2, 3]], max_tokens=3)
     session.prefill()

@@ -74,7 +74,7 @@ def surroundings(xp, T, r, rng, H, K, window):
         "n_heads": H,
         "n_kv_heads": K,
         "norm_eps": 0.1,  # smooth near 0
-        "rope": tuple(xp.asarray(rng.standard_normal((T, r))) for _ in range(2)),
+        "rotation": tuple(xp.asarray(rng.standard_normal((T, r))) for _ in range(2)),
         "mask": attention_mask(xp, positions, positions, window=window),
     }
 
@@ -145,7 +145,7 @@ def test_attention_with_all_positions_equal_ignores_the_order_of_tokens(xp, T):
 
     def attend(x):
         y, _ = self_attention_forward(
-            xp, xp.asarray(x), p, n_heads=2, n_kv_heads=1, norm_eps=1e-5, rope=rope
+            xp, xp.asarray(x), p, n_heads=2, n_kv_heads=1, norm_eps=1e-5, rotation=rope
         )
         return xp.to_numpy(y)
 

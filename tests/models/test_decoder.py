@@ -124,8 +124,8 @@ def test_dynamic_scaling_moves_all_positions_once_the_text_is_long(xp):
     config = tiny_config()
     tokens, params = np.arange(10)[None] % 11, random_params(config)
     plain = logits_of(xp, config, params, tokens)
-    within = logits_of(xp, tiny_config(rope=rope(10)), params, tokens)
-    beyond = logits_of(xp, tiny_config(rope=rope(9)), params, tokens)
+    within = logits_of(xp, tiny_config(positions=rope(10)), params, tokens)
+    beyond = logits_of(xp, tiny_config(positions=rope(9)), params, tokens)
     np.testing.assert_array_equal(within, plain)
     assert not np.allclose(beyond[:, 1:], plain[:, 1:], atol=1e-6)
 

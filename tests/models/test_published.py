@@ -30,7 +30,7 @@ def test_what_the_configs_say_of_windows_and_heads():
     assert [name for name in windows if windows[name] != {None}] == ["mistralai/Mistral-7B-v0.1"]
     assert read["Qwen/Qwen3-0.6B"].head_dim == 128
     assert read["Qwen/Qwen2.5-0.5B"].head_dim == 64
-    assert read["meta-llama/Llama-3.2-1B"].rope.factor == 32.0
+    assert read["meta-llama/Llama-3.2-1B"].positions.factor == 32.0
 
 
 @pytest.mark.parity

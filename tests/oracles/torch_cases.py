@@ -9,6 +9,7 @@ import pytest
 from hypothesis import strategies as st
 
 import tinyllm_numpy as xp
+from oracles import torch_recurrent
 from strategies import scales, sizes
 from tinyllm.ops.dropout import Dropout
 from tinyllm.ops.rope import rope_tables
@@ -138,17 +139,22 @@ def attention(draw, rng):
         if bias is not None:
             scores = scores + bias
         if mask is not None:
-            scores = scores.masked_fill(~mask, -1e300)  # not -inf: no NaN where all is hidden
+            seen = mask if mask.dtype == torch.bool else mask > -torch.inf
+            scores = scores if seen is mask else scores + torch.where(seen, mask, 0.0)
+            scores = scores.masked_fill(~seen, -1e300)  # not -inf: no NaN where all is hidden
         probs = scores.softmax(dim=-1)
         if mask is not None:
-            probs = probs * mask.any(dim=-1, keepdim=True)
+            probs = probs * seen.any(dim=-1, keepdim=True)
         return torch.einsum("bhts,bhse->bhte", probs, v)
 
     (B, K, G, T, S), (q, k, v) = queries_keys_values(draw, rng)
     broadcast = st.sampled_from([None, (T, S), (K * G, 1, S), (B, 1, T, S), (B, K * G, T, 1)])
     bias, hidden = draw(broadcast), draw(broadcast)
+    mask = None if hidden is None else rng.random(hidden) < 0.6
+    if mask is not None and draw(st.booleans()):
+        mask = np.where(mask, rng.standard_normal(hidden), -np.inf)
     options = {
-        "mask": None if hidden is None else rng.random(hidden) < 0.6,
+        "mask": mask,
         "scale": draw(st.sampled_from([None, 0.3])),
         "softcap": draw(st.sampled_from([None, 1.5])),
     }
@@ -171,5 +177,7 @@ CASES = {
     for case in (
         linear, embedding, rmsnorm, layernorm, relu, gelu, gelu_tanh, silu, dropout, softmax,
         log_softmax, cross_entropy, rope_half, rope_interleaved, attention,
+        torch_recurrent.tanh_cell, torch_recurrent.relu_cell, torch_recurrent.lstm_cell,
+        torch_recurrent.linear_candidate_cell, torch_recurrent.gru_cell, torch_recurrent.recurrent,
     )
 }  # fmt: skip

@@ -59,10 +59,10 @@ def test_frequencies_and_scale_are_those_of_transformers(rope, half, max_seq_len
         "rope_parameters": rope,
     }
     config = read_config_json(dict(keys), "config.json")
-    frequencies = rope_frequencies(config.rope, config.head_dim, context)
+    frequencies = rope_frequencies(config.positions, config.head_dim, context)
     expected = rotary_embedding(keys, context)
     np.testing.assert_allclose(frequencies, expected.inv_freq.numpy(), rtol=1e-12)
-    assert abs(config.rope.scale - expected.attention_scaling) <= 1e-15
+    assert abs(config.positions.scale - expected.attention_scaling) <= 1e-15
 
 
 def test_a_rope_that_transformers_would_warn_about_is_noticed():

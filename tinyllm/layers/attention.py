@@ -1,4 +1,4 @@
-"""Self-attention with its projections, rotary positions and a place for a cache."""
+"""Self-attention with its projections, and a place for positions and for a cache."""
 
 from typing import Any, Protocol
 
@@ -31,7 +31,7 @@ def self_attention_forward(
     n_heads: int,
     n_kv_heads: int,
     norm_eps: float,
-    rope: tuple[Array, Array],
+    rotation: tuple[Array, Array] | None = None,
     mask: Array | None = None,
     kv: LayerCache | None = None,
 ) -> tuple[Array, Saved]:
@@ -39,8 +39,10 @@ def self_attention_forward(
 
     x (B, T, D) -> y (B, T, D)
 
-    `rope` holds the cosines and sines of the tokens' positions, `mask` (T, S) or (B, 1, T, S) what
-    each may see. With `kv`, the keys and values of earlier calls come before those of this one.
+    `rotation` holds the cosines and sines of the tokens' positions, where these turn queries and
+    keys (see `tinyllm.ops.rope`); `mask` (T, S) or (B, 1, T, S) what each may see, or (H, T, S) or
+    (B, H, T, S) what is added to its scores. With `kv`, the keys and values of earlier calls come
+    before those of this one.
     Uses q_proj (H d, D), k_proj and v_proj (K d, D) and o_proj (D, H d); and where the checkpoint
     has them, q_norm and k_norm (d,), which give the features of each head a root mean square of 1
     before they are rotated (Qwen3, arXiv:2505.09388, section 2; Dehghani et al. 2023,
@@ -51,8 +53,8 @@ def self_attention_forward(
     q, k = split_heads(xp, q, n_heads), split_heads(xp, k, n_kv_heads)
     q, s["q_norm"] = head_norm_forward(xp, q, p.get("q_norm"), eps=norm_eps)
     k, s["k_norm"] = head_norm_forward(xp, k, p.get("k_norm"), eps=norm_eps)
-    q, s["rope_q"] = rope_half_forward(xp, q, *rope)
-    k, s["rope_k"] = rope_half_forward(xp, k, *rope)
+    q, s["rotated_q"] = rotated_forward(xp, q, rotation)
+    k, s["rotated_k"] = rotated_forward(xp, k, rotation)
     v = split_heads(xp, v, n_kv_heads)
     if kv is not None:
         k, v = kv.append(k, v)
@@ -68,8 +70,8 @@ def self_attention_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[Array
     grads: dict[str, Any] = {}
     do, grads["o_proj"] = projection_backward(xp, dy, saved["o_proj"])
     dq, dk, dv, _ = xp.attention_backward(split_heads(xp, do, n_heads), saved["attention"])
-    dk = rope_half_backward(xp, dk, saved["rope_k"])[0]
-    dq = rope_half_backward(xp, dq, saved["rope_q"])[0]
+    dk = rotated_backward(xp, dk, saved["rotated_k"])
+    dq = rotated_backward(xp, dq, saved["rotated_q"])
     dk, grads["k_norm"] = head_norm_backward(xp, dk, saved["k_norm"])
     dq, grads["q_norm"] = head_norm_backward(xp, dq, saved["q_norm"])
     dqkv = [merge_heads(xp, d) for d in (dq, dk, dv)]
@@ -95,6 +97,21 @@ def head_norm_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[Array, dic
         return dy, {}
     dx, dweight = rmsnorm_backward(xp, dy, saved)
     return dx, {"weight": dweight}
+
+
+def rotated_forward(
+    xp: Backend, x: Array, rotation: tuple[Array, Array] | None
+) -> tuple[Array, Saved]:
+    """Turn each head's features by its token's position, if the model has such positions.
+
+    x (B, H, T, d) -> y (B, H, T, d)
+    """
+    return (x, None) if rotation is None else rope_half_forward(xp, x, *rotation)
+
+
+def rotated_backward(xp: Backend, dy: Array, saved: Saved) -> Array:
+    """Turn dy back; without positions, dx = dy."""
+    return dy if saved is None else rope_half_backward(xp, dy, saved)[0]
 
 
 def split_heads(xp: Backend, x: Array, n_heads: int) -> Array:

@@ -17,7 +17,7 @@ def pre_norm_block_forward(
     n_heads: int,
     n_kv_heads: int,
     norm_eps: float,
-    rope: tuple[Array, Array],
+    rotation: tuple[Array, Array] | None = None,
     mask: Array | None = None,
     kv: LayerCache | None = None,
     dropout: Dropout | None = None,
@@ -36,7 +36,8 @@ def pre_norm_block_forward(
     normed, s["input_layernorm"] = rmsnorm_forward(xp, x, **p["input_layernorm"], eps=norm_eps)
     read, s["self_attn"] = self_attention_forward(
         xp, normed, p["self_attn"],
-        n_heads=n_heads, n_kv_heads=n_kv_heads, norm_eps=norm_eps, rope=rope, mask=mask, kv=kv,
+        n_heads=n_heads, n_kv_heads=n_kv_heads, norm_eps=norm_eps, rotation=rotation, mask=mask,
+        kv=kv,
     )  # fmt: skip
     read, s["dropout_read"] = dropout_forward(xp, read, dropout=dropout)
     h = x + read

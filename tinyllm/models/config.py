@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from tinyllm.models.rope import Rope
+from tinyllm.models.positions import Positions, way_of
+
+EMBED_TOKENS, EMBED_POSITIONS = "model.embed_tokens.weight", "model.embed_positions.weight"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,13 +21,14 @@ class DecoderConfig:
     head_dim: int
     max_seq_len: int  # tokens
     norm_eps: float
-    rope: Rope
+    positions: Positions
     windows: tuple[int | None, ...]  # of each layer: how many keys a query sees, itself included
     qkv_bias: bool = False
     o_bias: bool = False
     mlp_bias: bool = False
     qk_norm: bool = False
     tie_embeddings: bool = False
+    embedding_scale: float = 1.0  # what a token's vector is multiplied by
     bos_id: int | None = None
     eos_ids: tuple[int, ...] = ()
 
@@ -34,7 +37,9 @@ def param_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
     """Return the shape of every parameter by its name: for loading, initialising and counting."""
     D, F = config.d_model, config.d_ff
     queries, keys = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
-    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (config.vocab_size, D)}
+    shapes: dict[str, tuple[int, ...]] = {EMBED_TOKENS: (config.vocab_size, D)}
+    if way_of(config.positions).table:
+        shapes[EMBED_POSITIONS] = (config.max_seq_len, D)
 
     def linear(name: str, outputs: int, inputs: int, bias: bool) -> None:
         shapes[f"{name}.weight"] = (outputs, inputs)

@@ -1,6 +1,6 @@
 """Read and write config.json, the Hugging Face description of a model."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from tinyllm.checkpoints.sizes import EPS_RANGE, HF_NAMES, read_sizes
@@ -8,7 +8,6 @@ from tinyllm.errors import ConfigError
 from tinyllm.key_reader import KeyReader
 from tinyllm.models.config import DecoderConfig
 from tinyllm.models.families import FAMILIES, layer_types
-from tinyllm.models.rope_json import read_rope, write_rope
 
 # Keys that do not change what a trained model computes.
 HARMLESS = frozenset(
@@ -53,12 +52,11 @@ def understand_config(keys: KeyReader) -> DecoderConfig:
     config = DecoderConfig(
         family=name,
         norm_eps=keys.number("rms_norm_eps", *EPS_RANGE),
-        rope=read_rope(keys, sizes.max_seq_len),
         tie_embeddings=keys.boolean("tie_word_embeddings", False),
         bos_id=keys.integer("bos_token_id", 0, sizes.vocab_size - 1, default=None),
         eos_ids=read_eos(keys, sizes.vocab_size),
         **asdict(sizes),
-        **family.read(keys, sizes.n_layers),
+        **family.read(keys, sizes),
     )
     if keys.number("partial_rotary_factor", 0.0, default=1.0) != 1.0:
         raise keys.error("partial_rotary_factor", f"tinyllm rotates whole heads in a {name}")
@@ -68,10 +66,13 @@ def understand_config(keys: KeyReader) -> DecoderConfig:
 
 
 def write_config_json(config: DecoderConfig, dtype: str) -> dict[str, Any]:
-    """Return what config.json says of `config`; `dtype` is that of the weights on disk."""
+    """Return what config.json says of `config`; `dtype` is that of the weights on disk.
+
+    Raises ConfigError where the files of its family cannot say all of it.
+    """
     family = FAMILIES[config.family]
     eos = config.eos_ids
-    return {
+    written = {
         "architectures": [family.architecture],
         "model_type": config.family,
         **{key: getattr(config, field) for field, key in HF_NAMES.items()},
@@ -81,9 +82,22 @@ def write_config_json(config: DecoderConfig, dtype: str) -> dict[str, Any]:
         "bos_token_id": config.bos_id,
         "eos_token_id": (eos[0] if len(eos) == 1 else list(eos)) if eos else None,
         "torch_dtype": dtype,
-        **write_rope(config.rope),
         **family.write(config),
     }
+    _check_nothing_is_lost(written, config)
+    return written
+
+
+def _check_nothing_is_lost(written: dict[str, Any], config: DecoderConfig) -> None:
+    """Read back what was written: a program that reads less would compute something else."""
+    read = read_config_json(written, f"a config of family {config.family!r}")
+    names = [field.name for field in fields(config)]
+    lost = [name for name in names if getattr(read, name) != getattr(config, name)]
+    if lost:
+        raise ConfigError(
+            f"a file of family {config.family!r} cannot hold this model's {', '.join(lost)}; "
+            f"of family 'tinyllm' it can hold all but the original context of `dynamic` RoPE"
+        )
 
 
 def read_eos(keys: KeyReader, vocab_size: int) -> tuple[int, ...]:

@@ -9,17 +9,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from tinyllm.backend import Array, Backend, Params, Saved, get_backend
-from tinyllm.errors import UsageError
 from tinyllm.layers.attention import LayerCache
 from tinyllm.layers.blocks import pre_norm_block_backward, pre_norm_block_forward
 from tinyllm.models.config import DecoderConfig
-from tinyllm.models.rope import rope_frequencies
+from tinyllm.models.positions import way_of
 from tinyllm.ops.attention import attention_mask
 from tinyllm.ops.dropout import Dropout, dropout_backward, dropout_forward
 from tinyllm.ops.embedding import embedding_backward, embedding_forward
 from tinyllm.ops.linear import linear_backward, linear_forward
 from tinyllm.ops.norms import rmsnorm_backward, rmsnorm_forward
-from tinyllm.ops.rope import rope_tables
 from tinyllm.params import flatten
 
 _HOST = get_backend("numpy")  # positions are counted on the host
@@ -55,10 +53,11 @@ def decoder_forward(
     Touvron et al. 2023, "LLaMA" (arXiv:2302.13971), section 2.2. `p` is the parameter tree.
     For training, `dropout` falls on the embedded tokens and on what each sublayer adds to them.
     """
-    s: dict[str, Saved] = {"tied": config.tie_embeddings, "layers": []}
-    x, s["embed_tokens"] = _embed(xp, tokens, p)
+    s: dict[str, Saved] = {"config": config, "layers": []}
+    queries, keys = _positions(tokens.shape[1], None)
+    x, s["embedding"] = _embed(xp, tokens, p, config, queries)
     x, s["dropout"] = dropout_forward(xp, x, dropout=dropout)
-    x = _blocks(xp, x, p, config, kv=None, dropout=dropout, s_layers=s["layers"])
+    x = _blocks(xp, x, p, config, queries, keys, dropout=dropout, s_layers=s["layers"])
     hidden, s["norm"] = rmsnorm_forward(xp, x, **p["model"]["norm"], eps=config.norm_eps)
     logits, s["head"] = head_forward(xp, hidden, p)
     return logits, s
@@ -66,17 +65,19 @@ def decoder_forward(
 
 def decoder_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[None, Params]:
     """Return the gradient of every parameter, by its name; a tied table's two are added."""
+    config: DecoderConfig = saved["config"]
     dhidden, dhead, _ = linear_backward(xp, dy, saved["head"])
     dx, dweight = rmsnorm_backward(xp, dhidden, saved["norm"])
     blocks: dict[str, Any] = {}
     for i in reversed(range(len(saved["layers"]))):
         dx, blocks[str(i)] = pre_norm_block_backward(xp, dx, saved["layers"][i])
     dx = dropout_backward(xp, dx, saved["dropout"])
-    _, dembedding = embedding_backward(xp, dx, saved["embed_tokens"])
-    tied = saved["tied"]
+    dembedding, dpositions = _embed_backward(xp, dx, config, saved["embedding"])
+    tied = config.tie_embeddings
     grads = {
         "model": {
             "embed_tokens": {"weight": dembedding + dhead if tied else dembedding},
+            "embed_positions": dpositions,
             "layers": {str(i): blocks[str(i)] for i in range(len(blocks))},
             "norm": {"weight": dweight},
         }
@@ -98,8 +99,9 @@ def hidden_states(
 
     With a cache the tokens come after those that it has seen.
     """
-    x, _ = _embed(xp, tokens, p)
-    x = _blocks(xp, x, p, config, kv=kv)
+    queries, keys = _positions(tokens.shape[1], kv)
+    x, _ = _embed(xp, tokens, p, config, queries)
+    x = _blocks(xp, x, p, config, queries, keys, kv=kv)
     return rmsnorm_forward(xp, x, **p["model"]["norm"], eps=config.norm_eps)[0]
 
 
@@ -111,11 +113,31 @@ def head_forward(xp: Backend, hidden: Array, p: dict[str, Any]) -> tuple[Array, 
     return linear_forward(xp, hidden, **p.get("lm_head", p["model"]["embed_tokens"]))
 
 
-def _embed(xp: Backend, tokens: Array, p: dict[str, Any]) -> tuple[Array, Saved]:
+def _positions(T: int, kv: Cache | None) -> tuple[Any, Any]:
+    """Where the tokens stand, and the keys that they meet: on the host (see `Cache`)."""
+    return kv.positions(T) if kv is not None else (np.arange(T), np.arange(T))
+
+
+def _embed(
+    xp: Backend, tokens: Array, p: dict[str, Any], config: DecoderConfig, queries: Any
+) -> tuple[Array, Saved]:
     """Look the tokens up, and compute in the dtype of the norms: a stored table may be narrower."""
-    x, saved = embedding_forward(xp, tokens, **p["model"]["embed_tokens"])
+    s: dict[str, Saved] = {}
+    x, s["tokens"] = embedding_forward(xp, tokens, **p["model"]["embed_tokens"])
     dtype = p["model"]["norm"]["weight"].dtype
-    return (x if x.dtype == dtype else xp.astype(x, dtype)), saved
+    x = x if x.dtype == dtype else xp.astype(x, dtype)
+    x = x if config.embedding_scale == 1.0 else x * config.embedding_scale
+    add = way_of(config.positions).add_forward
+    x, s["positions"] = add(xp, x, p["model"].get("embed_positions", {}), positions=queries)
+    return x, s
+
+
+def _embed_backward(
+    xp: Backend, dy: Array, config: DecoderConfig, saved: Saved
+) -> tuple[Array, dict[str, Any]]:
+    dx, dpositions = way_of(config.positions).add_backward(xp, dy, saved["positions"])
+    _, dtokens = embedding_backward(xp, dx * config.embedding_scale, saved["tokens"])
+    return dtokens, dpositions
 
 
 def _blocks(
@@ -123,27 +145,28 @@ def _blocks(
     x: Array,
     p: dict[str, Any],
     config: DecoderConfig,
+    queries: Any,
+    keys: Any,
     *,
-    kv: Cache | None,
+    kv: Cache | None = None,
     dropout: Dropout | None = None,
     s_layers: list[Saved] | None = None,
 ) -> Array:
     """Run the blocks; put what a backward pass needs into `s_layers`, or let go of it at once."""
-    T = x.shape[1]
-    queries, keys = kv.positions(T) if kv is not None else (np.arange(T), np.arange(T))
-    context: dict[str, Any] = {
-        "n_heads": config.n_heads,
-        "n_kv_heads": config.n_kv_heads,
-        "norm_eps": config.norm_eps,
-        "rope": _rope(xp, queries, config, x.dtype, cached=kv is not None),
-    }
-    masks = {window: _mask(xp, queries, keys, window) for window in set(config.windows)}
+    positions, cached = config.positions, kv is not None
+    way = way_of(positions)
+    rotation = way.rotation(xp, positions, queries, config.head_dim, x.dtype, cached=cached)
+    bias = way.bias(xp, config.n_heads, queries, keys, x.dtype)
+    masks = {window: _mask(xp, queries, keys, window, bias) for window in set(config.windows)}
     for i in range(config.n_layers):
         x, s = pre_norm_block_forward(
             xp,
             x,
             p["model"]["layers"][str(i)],
-            **context,
+            n_heads=config.n_heads,
+            n_kv_heads=config.n_kv_heads,
+            norm_eps=config.norm_eps,
+            rotation=rotation,
             mask=masks[config.windows[i]],
             kv=None if kv is None else kv.layer(i),
             dropout=dropout,
@@ -152,33 +175,22 @@ def _blocks(
             s_layers.append(s)
         del s
     if kv is not None:
-        kv.advance(T)
+        kv.advance(x.shape[1])
     return x
 
 
-def _rope(
-    xp: Backend, queries: Any, config: DecoderConfig, dtype: object, *, cached: bool
-) -> tuple[Array, Array]:
-    """The cosines and sines of the positions: (T, r), or (B, 1, T, r) where rows are padded."""
-    rope = config.rope
-    context = int(queries.max(initial=-1)) + 1
-    if rope.kind == "dynamic":
-        if cached and context > rope.original_context:
-            raise UsageError(
-                f"this model's `dynamic` RoPE scaling changes all positions beyond "
-                f"{rope.original_context} tokens, so cached keys would be wrong at {context}: "
-                f"use a shorter text, or no cache"
-            )
-    else:
-        context = 0  # no other kind looks at it, and one entry serves all
-    frequencies = xp.asarray(rope_frequencies(rope, config.head_dim, context))
-    positions = queries if queries.ndim == 1 else queries[:, None, :]
-    return rope_tables(xp, xp.asarray(positions), frequencies, dtype=dtype, scale=rope.scale)
+def _mask(
+    xp: Backend, queries: Any, keys: Any, window: int | None, bias: Array | None
+) -> Array | None:
+    """Who may attend to whom: (T, S), or (B, 1, T, S) where rows are padded; None if all to all.
 
-
-def _mask(xp: Backend, queries: Any, keys: Any, window: int | None) -> Array | None:
-    """Who may attend to whom: (T, S), or (B, 1, T, S) where rows are padded; None if all to all."""
+    With a bias (H, T, S), what is added to the scores: the bias, or -inf.
+    """
     if queries.ndim == 2:
         queries, keys = queries[:, None, :], keys[:, None, :]
     visible = attention_mask(_HOST, queries, keys, window=window)
-    return None if visible.all() else xp.asarray(visible)
+    if visible.all():
+        return bias
+    if bias is None:
+        return xp.asarray(visible)
+    return xp.where(xp.asarray(visible), bias, xp.asarray(-xp.inf, dtype=bias.dtype))

@@ -4,13 +4,13 @@ from dataclasses import asdict
 from math import prod
 from typing import Any
 
-from tinyllm.models.config import DecoderConfig, param_shapes
-from tinyllm.models.rope import Rope, rope_numbers
+from tinyllm.models.config import EMBED_POSITIONS, EMBED_TOKENS, DecoderConfig, param_shapes
+from tinyllm.models.positions import describe_positions, positions_stay
 
 
 def describe_decoder(config: DecoderConfig) -> dict[str, Any]:
-    """Return the config as a dict that JSON can hold, of RoPE the numbers that count."""
-    return asdict(config) | {"rope": _describe_rope(config.rope)}
+    """Return the config as a dict that JSON can hold, of positions the numbers that count."""
+    return asdict(config) | {"positions": describe_positions(config.positions)}
 
 
 def kv_numbers(config: DecoderConfig, tokens: int) -> int:
@@ -31,10 +31,10 @@ def decoder_flops(config: DecoderConfig) -> tuple[int, int]:
     activations are left out.
     """
     shapes = param_shapes(config)
-    table = shapes["model.embed_tokens.weight"]
-    matrices = sum(prod(shape) for shape in shapes.values() if len(shape) == 2)
-    if not config.tie_embeddings:
-        matrices -= prod(table)
+    looked_up = [EMBED_POSITIONS] if config.tie_embeddings else [EMBED_POSITIONS, EMBED_TOKENS]
+    matrices = sum(
+        prod(shape) for name, shape in shapes.items() if len(shape) == 2 and name not in looked_up
+    )
     return 2 * matrices, 4 * config.n_layers * config.n_heads * config.head_dim
 
 
@@ -43,10 +43,4 @@ def scores_stay(config: DecoderConfig) -> bool:
 
     Positions that are scaled by the length of the text move when it grows.
     """
-    return config.rope.kind != "dynamic"
-
-
-def _describe_rope(rope: Rope) -> dict[str, Any]:
-    """The numbers that count for its kind."""
-    scale = {} if rope.scale == 1.0 else {"scale": rope.scale}
-    return {"kind": rope.kind, "theta": rope.theta, **rope_numbers(rope), **scale}
+    return positions_stay(config.positions)

@@ -8,8 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tinyllm.checkpoints.sizes import Sizes
 from tinyllm.key_reader import KeyReader
 from tinyllm.models.config import DecoderConfig
+from tinyllm.models.own_family import read_own, write_own
+from tinyllm.models.rope_json import read_rope, write_rope
 
 DEFAULT_WINDOW = 4096  # tokens, of the families that have one, where the file does not say
 FULL, SLIDING = "full_attention", "sliding_attention"
@@ -19,53 +22,60 @@ FULL, SLIDING = "full_attention", "sliding_attention"
 class Family:
     """One row: `read` returns fields of DecoderConfig, `write` the keys that say the same.
 
-    `read` also takes the number of layers.
+    `read` also takes the sizes, which are read before.
     """
 
     architecture: str
     head_dim: int | None = None  # where the file gives none; None: each head's share of d_model
-    read: Callable[[KeyReader, int], dict[str, Any]]
+    read: Callable[[KeyReader, Sizes], dict[str, Any]]
     write: Callable[[DecoderConfig], dict[str, Any]]
 
 
-def _read_llama(keys: KeyReader, n_layers: int) -> dict[str, Any]:
+def _read_llama(keys: KeyReader, sizes: Sizes) -> dict[str, Any]:
     """Llama 1 to 3.x (Touvron et al. 2023; Dubey et al. 2024), and what is shaped like it."""
     biased = keys.boolean("attention_bias", False)
     return {
         "qkv_bias": biased,
         "o_bias": biased,
         "mlp_bias": keys.boolean("mlp_bias", False),
-        "windows": (None,) * n_layers,
+        "windows": (None,) * sizes.n_layers,
+        "positions": read_rope(keys, sizes.max_seq_len),
     }
 
 
 def _write_llama(config: DecoderConfig) -> dict[str, Any]:
-    return {"attention_bias": config.o_bias, "mlp_bias": config.mlp_bias}
+    biases = {"attention_bias": config.o_bias, "mlp_bias": config.mlp_bias}
+    return write_rope(config.positions) | biases
 
 
-def _read_mistral(keys: KeyReader, n_layers: int) -> dict[str, Any]:
+def _read_mistral(keys: KeyReader, sizes: Sizes) -> dict[str, Any]:
     """Mistral (Jiang et al. 2023, arXiv:2310.06825): the same window in every layer."""
-    return {"windows": (_read_window(keys),) * n_layers}
+    windows = (_read_window(keys),) * sizes.n_layers
+    return {"windows": windows, "positions": read_rope(keys, sizes.max_seq_len)}
 
 
 def _write_mistral(config: DecoderConfig) -> dict[str, Any]:
-    return {"sliding_window": config.windows[0]}
+    return write_rope(config.positions) | {"sliding_window": config.windows[0]}
 
 
-def _read_qwen2(keys: KeyReader, n_layers: int) -> dict[str, Any]:
+def _read_qwen2(keys: KeyReader, sizes: Sizes) -> dict[str, Any]:
     """Qwen2 and 2.5 (Yang et al. 2024, arXiv:2407.10671): biases on queries, keys and values."""
-    return {"qkv_bias": True, "windows": _read_qwen_windows(keys, n_layers)}
+    return {"qkv_bias": True, **_read_qwen(keys, sizes)}
 
 
-def _read_qwen3(keys: KeyReader, n_layers: int) -> dict[str, Any]:
+def _read_qwen3(keys: KeyReader, sizes: Sizes) -> dict[str, Any]:
     """Qwen3 (Yang et al. 2025, arXiv:2505.09388): norms on queries and keys instead of biases."""
     biased = keys.boolean("attention_bias", False)
-    windows = _read_qwen_windows(keys, n_layers)
-    return {"qkv_bias": biased, "o_bias": biased, "qk_norm": True, "windows": windows}
+    return {"qkv_bias": biased, "o_bias": biased, "qk_norm": True, **_read_qwen(keys, sizes)}
 
 
 def _write_qwen3(config: DecoderConfig) -> dict[str, Any]:
-    return {"attention_bias": config.o_bias, **_write_qwen_windows(config)}
+    return {"attention_bias": config.o_bias, **_write_qwen(config)}
+
+
+def _read_qwen(keys: KeyReader, sizes: Sizes) -> dict[str, Any]:
+    windows = _read_qwen_windows(keys, sizes.n_layers)
+    return {"windows": windows, "positions": read_rope(keys, sizes.max_seq_len)}
 
 
 def _read_qwen_windows(keys: KeyReader, n_layers: int) -> tuple[int | None, ...]:
@@ -87,9 +97,12 @@ def _read_qwen_windows(keys: KeyReader, n_layers: int) -> tuple[int | None, ...]
     return tuple(known[kind] for kind in kinds)
 
 
-def _write_qwen_windows(config: DecoderConfig) -> dict[str, Any]:
+def _write_qwen(config: DecoderConfig) -> dict[str, Any]:
+    return write_rope(config.positions) | _write_qwen_windows(config.windows)
+
+
+def _write_qwen_windows(windows: tuple[int | None, ...]) -> dict[str, Any]:
     """Programs older than `layer_types` read `max_window_layers` instead."""
-    windows = config.windows
     width = next((window for window in windows if window is not None), None)
     if width is None:
         return {"use_sliding_window": False, "sliding_window": None}
@@ -115,8 +128,9 @@ def _read_window(keys: KeyReader) -> int | None:
 FAMILIES = {
     "llama": Family(architecture="LlamaForCausalLM", read=_read_llama, write=_write_llama),
     "mistral": Family(architecture="MistralForCausalLM", read=_read_mistral, write=_write_mistral),
-    "qwen2": Family(architecture="Qwen2ForCausalLM", read=_read_qwen2, write=_write_qwen_windows),
+    "qwen2": Family(architecture="Qwen2ForCausalLM", read=_read_qwen2, write=_write_qwen),
     "qwen3": Family(
         architecture="Qwen3ForCausalLM", head_dim=128, read=_read_qwen3, write=_write_qwen3
     ),
+    "tinyllm": Family(architecture="TinyllmForCausalLM", read=read_own, write=write_own),
 }

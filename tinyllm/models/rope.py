@@ -50,6 +50,12 @@ def rope_numbers(rope: Rope) -> dict[str, Any]:
     return {name: getattr(rope, name) for name in _KINDS[rope.kind][1]}
 
 
+def describe_rope(rope: Rope) -> dict[str, Any]:
+    """Return the kind and its numbers, as JSON can hold them."""
+    scale = {} if rope.scale == 1.0 else {"scale": rope.scale}
+    return {"kind": rope.kind, "theta": rope.theta, **rope_numbers(rope), **scale}
+
+
 @functools.lru_cache(maxsize=64)
 def rope_frequencies(rope: Rope, head_dim: int, context: int) -> Any:
     """Return the radians per position of each feature pair, for a text of `context` tokens.

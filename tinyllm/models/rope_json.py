@@ -25,8 +25,13 @@ def read_rope(config: KeyReader, max_seq_len: int) -> Rope:
     return rope
 
 
-def write_rope(rope: Rope) -> dict[str, Any]:
-    """Return the config keys that describe `rope`, readable by old and new readers alike."""
+def write_rope(rope: object) -> dict[str, Any]:
+    """Return the config keys that describe a RoPE, readable by old and new readers alike.
+
+    Other positions have no such keys: to read them back as if they were RoPE is an error.
+    """
+    if not isinstance(rope, Rope):
+        return {}
     if rope.kind == "default":
         return {"rope_theta": rope.theta}
     scaling: dict[str, Any] = {"rope_type": rope.kind, "factor": rope.factor}

@@ -25,8 +25,9 @@ def attention_forward(
     S = scale · Q Kᵀ with scale = 1/√d unless given; the soft cap c · tanh(S/c) only where `softcap`
     is given (Gemma Team 2024, arXiv:2408.00118, section 2). Query head h uses key head h // (H/K):
     H = K is multi-head, K = 1 multi-query, between is grouped-query attention (Ainslie et al. 2023,
-    arXiv:2305.13245). `mask` is True where a query may attend; a query that may attend to nothing
-    gets 0. Like `bias` it broadcasts against (B, H, T, S). Vaswani et al. 2017
+    arXiv:2305.13245). `mask` is True where a query may attend, or is of floats that are added to
+    the scores, -inf where it may not; a query that may attend to nothing gets 0. Like `bias`, which
+    unlike it has a gradient, it broadcasts against (B, H, T, S). Vaswani et al. 2017
     (arXiv:1706.03762), eq. 1.
     """
     B, H, T, d = q.shape
@@ -41,7 +42,8 @@ def attention_forward(
     if bias is not None:
         scores = scores + bias
     if mask is not None:
-        scores = xp.where(mask, scores, xp.asarray(-xp.inf, dtype=scores.dtype))
+        hidden = xp.asarray(-xp.inf, dtype=scores.dtype)
+        scores = xp.where(mask, scores, hidden) if mask.dtype == xp.bool else scores + mask
     probs, _ = softmax_forward(xp, scores)  # (B, H, T, S)
     o = xp.reshape(xp.matmul(_by_key_head(xp, probs, k), v), (B, H, T, v.shape[-1]))
     return o, (q, k, v, bias, scale, softcap, capped, probs)

@@ -1,0 +1,136 @@
+"""How a decoder knows where its tokens stand: a table with a row for each way.
+
+Positions enter a decoder at one of three places, or at none:
+
+    embedding    something is added to each token's vector          Sinusoidal, Learned
+    rotation     queries and keys are turned by their positions     Rope
+    bias         something is added to the scores of attention      Alibi
+
+A config's `positions` is one of these records, or None: then only the causal mask tells tokens
+apart, and attention learns to count them (Haviv et al. 2022, arXiv:2203.16634). To add a way, write
+its record and a row.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinyllm.backend import Array, Backend, Saved
+from tinyllm.errors import UsageError
+from tinyllm.layers.positions import (
+    add_learned_backward,
+    add_learned_forward,
+    add_sinusoidal_backward,
+    add_sinusoidal_forward,
+)
+from tinyllm.models.rope import Rope, describe_rope, rope_frequencies
+from tinyllm.ops.alibi import alibi_bias, alibi_slopes
+from tinyllm.ops.rope import rope_tables
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sinusoidal:
+    """A fixed vector for each position: see `tinyllm.ops.sinusoidal`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Learned:
+    """A parameter for each of `max_seq_len` positions, and nothing beyond them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Alibi:
+    """Scores that fall with the distance: see `tinyllm.ops.alibi`."""
+
+
+Positions = Rope | Sinusoidal | Learned | Alibi | None
+
+
+def _add_nothing_forward(
+    xp: Backend, x: Array, p: dict[str, Any], *, positions: Any
+) -> tuple[Array, Saved]:
+    return x, None
+
+
+def _add_nothing_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[Array, dict[str, Any]]:
+    return dy, {}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Way:
+    """What one way does at each of the three places; `positions` below is the config's record.
+
+    `table` says whether it has a parameter, (max_seq_len, D).
+    """
+
+    name: str
+    table: bool = False
+    add_forward: Callable[..., tuple[Array, Saved]] = _add_nothing_forward
+    add_backward: Callable[..., tuple[Array, dict[str, Any]]] = _add_nothing_backward
+    # (xp, positions, queries, head_dim, dtype, cached=) -> cos, sin
+    rotation: Callable[..., tuple[Array, Array] | None] = lambda *_, **__: None
+    # (xp, n_heads, queries, keys, dtype) -> (H, T, S)
+    bias: Callable[..., Array | None] = lambda *_: None
+
+
+def _rotation(
+    xp: Backend, rope: Rope, queries: Any, head_dim: int, dtype: object, *, cached: bool
+) -> tuple[Array, Array]:
+    """The cosines and sines of the positions: (T, r), or (B, 1, T, r) where rows are padded."""
+    context = int(queries.max(initial=-1)) + 1
+    if rope.kind == "dynamic":
+        if cached and context > rope.original_context:
+            raise UsageError(
+                f"this model's `dynamic` RoPE scaling changes all positions beyond "
+                f"{rope.original_context} tokens, so cached keys would be wrong at {context}: "
+                f"use a shorter text, or no cache"
+            )
+    else:
+        context = 0  # no other kind looks at it, and one entry serves all
+    frequencies = xp.asarray(rope_frequencies(rope, head_dim, context))
+    positions = queries if queries.ndim == 1 else queries[:, None, :]
+    return rope_tables(xp, xp.asarray(positions), frequencies, dtype=dtype, scale=rope.scale)
+
+
+def _alibi(xp: Backend, n_heads: int, queries: Any, keys: Any, dtype: object) -> Array:
+    """The bias (H, T, S): one for all rows, for padding moves a row's queries and keys alike."""
+    distances = np.atleast_2d(queries)[0, :, None] - np.atleast_2d(keys)[0, None, :]
+    slopes = xp.astype(xp.asarray(alibi_slopes(n_heads)), dtype)
+    return alibi_bias(xp, xp.asarray(distances), slopes)
+
+
+_WAYS: dict[type, Way] = {
+    Rope: Way(name="rope", rotation=_rotation),
+    Sinusoidal: Way(
+        name="sinusoidal", add_forward=add_sinusoidal_forward, add_backward=add_sinusoidal_backward
+    ),
+    Learned: Way(
+        name="learned", table=True, add_forward=add_learned_forward,
+        add_backward=add_learned_backward,
+    ),
+    Alibi: Way(name="alibi", bias=_alibi),
+    type(None): Way(name="none"),
+}  # fmt: skip
+
+
+WITHOUT_NUMBERS: dict[str, Positions] = {
+    _WAYS[type(positions)].name: positions for positions in (Sinusoidal(), Learned(), Alibi(), None)
+}
+
+
+def way_of(positions: Positions) -> Way:
+    """Return the row of the table."""
+    return _WAYS[type(positions)]
+
+
+def positions_stay(positions: Positions) -> bool:
+    """Say whether a token's position stays what it is when more follow, so that a cache serves."""
+    return not (isinstance(positions, Rope) and positions.kind == "dynamic")
+
+
+def describe_positions(positions: Positions) -> dict[str, Any]:
+    """Return the name of the way and its numbers, as JSON can hold them."""
+    numbers = describe_rope(positions) if isinstance(positions, Rope) else {}
+    return {"type": way_of(positions).name, **numbers}

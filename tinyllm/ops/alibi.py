@@ -1,0 +1,34 @@
+"""ALiBi: a query takes the less notice of a key the further back it stands, and no more is said.
+
+Press et al. 2021, "Train short, test long: attention with linear biases" (arXiv:2108.12409).
+"""
+
+from typing import Any
+
+import numpy as np
+
+from tinyllm.backend import Array, Backend
+
+
+def alibi_slopes(n_heads: int) -> Any:
+    """Return how fast each head forgets: mₕ = 2^(-8h/H) for h = 1 … H, per token.
+
+    () -> slopes (H,), a float64 NumPy array
+
+    Where H is no power of two: the slopes of the power P below it, then every second one of 2P, as
+    in the authors' code and in BLOOM (arXiv:2211.05100).
+    """
+    below = 2 ** (n_heads.bit_length() - 1)
+    slopes = 2.0 ** (-8.0 * np.arange(1, below + 1) / below)
+    between = 2.0 ** (-8.0 * np.arange(1, 2 * below, 2) / (2 * below))
+    return np.concatenate([slopes, between])[:n_heads]
+
+
+def alibi_bias(xp: Backend, distances: Array, slopes: Array) -> Array:
+    """Return what is added to the scores of attention: -mₕ (i - j) for query i and key j.
+
+    distances (T, S), slopes (H,) -> bias (H, T, S)
+
+    `distances` are i - j, in tokens; of later keys, which a causal mask hides, they are negative.
+    """
+    return -slopes[:, None, None] * xp.astype(distances, slopes.dtype)
