@@ -11,6 +11,7 @@ import tinyllm.ops
 from shapes import shape_line
 from strategies import float32_pair
 from tinyllm.ops.dropout import Dropout
+from tinyllm.ops.recurrent import LSTM
 
 MODULES = [
     importlib.import_module(f"tinyllm.ops.{m.name}")
@@ -48,7 +49,18 @@ EXAMPLES = {
         [normal(2, 4, 3, 6), normal(2, 2, 5, 6), normal(2, 2, 5, 7), normal(4, 3, 5)],
         {"softcap": 5.0},
     ),
+    "tanh_cell": ([normal(2, 3), normal(2, 3), normal(2, 3)], {}),
+    "relu_cell": ([normal(2, 3), normal(2, 3), normal(2, 3)], {}),
+    "lstm_cell": ([normal(2, 12), normal(2, 12), normal(2, 6)], {}),
+    "linear_candidate_cell": ([normal(2, 12), normal(2, 12), normal(2, 6)], {}),
+    "gru_cell": ([normal(2, 9), normal(2, 9), normal(2, 3)], {}),
+    "recurrent": (
+        [normal(2, 3, 4), normal(2, 10), normal(20, 4), normal(20, 5), normal(20), normal(20)],
+        {"cell": LSTM},
+    ),
 }
+# How many of the first arrays have a row for each of the batch.
+BATCHED = {"attention": 3, "recurrent": 2} | {name: 3 for name in PAIRS if name.endswith("_cell")}
 
 
 def test_every_operation_has_an_example():
@@ -81,8 +93,8 @@ def test_an_empty_batch_gives_an_empty_result(xp, name):
     arrays, options = EXAMPLES[name]
     if name == "cross_entropy":
         pytest.skip("no target counts: that is an error, tested in test_losses.py")
-    batched = len(arrays) if name == "attention" else 1
-    first = [a[:0] if i < batched and i < 3 else a for i, a in enumerate(arrays)]
+    batched = BATCHED.get(name, 1)
+    first = [a[:0] if i < batched else a for i, a in enumerate(arrays)]
     forward = getattr(PAIRS[name], f"{name}_forward")
     y, _ = forward(xp, *map(xp.asarray, first), **options)
     assert y.shape[0] == 0
