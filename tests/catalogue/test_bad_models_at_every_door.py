@@ -26,7 +26,7 @@ MEBIBYTE = 2**20
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
-    config = tiny_config(d_model=16, rope=Rope(theta=10000.0))
+    config = tiny_config(d_model=16, positions=Rope(theta=10000.0))
     folder = tmp_path_factory.mktemp("good") / "model"
     params = random_params(config, dtype=np.float32)
     write_checkpoint(folder, write_config_json(config, "float32"), params)

@@ -15,7 +15,7 @@ from tinyllm.models.rope import Rope
 def model(tmp_path_factory):
     """The folder."""
     config = tiny_config(
-        vocab_size=len(PIECES), d_model=16, max_seq_len=100, rope=Rope(theta=10000.0),
+        vocab_size=len(PIECES), d_model=16, max_seq_len=100, positions=Rope(theta=10000.0),
         bos_id=1, eos_ids=(2,),
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("folder") / "model"

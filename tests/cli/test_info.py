@@ -24,7 +24,7 @@ def test_a_folder_in_lines(model, capsys):
     assert lines["family"] == "llama (LlamaForCausalLM)"
     assert lines["layers"] == "2 of d_model 16, d_ff 7"
     assert lines["heads"] == "4 for queries, 2 for keys and values, head_dim 4"
-    assert lines["RoPE"] == "default: theta 10,000"
+    assert lines["positions"] == "RoPE, default: theta 10,000"
     assert lines["BOS"] == "1 '<s>'"
     assert lines["EOS"] == "2 '</s>'"
     assert "problem" not in lines
@@ -74,20 +74,22 @@ def test_published_configs_fit_80_columns(name, tmp_path, capsys):
 
 
 def test_windows_of_some_layers_are_told_in_ranges():
-    rope = {"kind": "yarn", "theta": 1e6, "scale": 1.1386294, "truncate": False}
+    rope = {"type": "rope", "kind": "yarn", "theta": 1e6, "scale": 1.1386294, "truncate": False}
     described = {
         "path": "x", "format": "x", "problems": [], "architecture": "x", "parameters": 1,
         "config": {
             "windows": [None, 5, 5, None, 5], "tie_embeddings": False, "family": "x", "n_layers": 5,
             "d_model": 1, "d_ff": 1, "n_heads": 1, "n_kv_heads": 1, "head_dim": 1, "max_seq_len": 1,
             "vocab_size": 1, "bos_id": None, "eos_ids": [], "qkv_bias": True, "o_bias": False,
-            "mlp_bias": False, "qk_norm": True, "rope": rope,
+            "mlp_bias": False, "qk_norm": True, "positions": rope,
         },
     }  # fmt: skip
     said = dict(rows(described))
     assert said["window"] == "5 tokens in layers 1-2, 4"
     assert said["extras"] == "biases on queries, keys and values, norms on queries and keys"
-    assert said["RoPE"] == "yarn: theta 1,000,000, scale 1.13863, truncate no"
+    assert said["positions"] == "RoPE, yarn: theta 1,000,000, scale 1.13863, truncate no"
+    described["config"]["positions"] = {"type": "alibi"}
+    assert dict(rows(described))["positions"] == "alibi"
     assert said["BOS"] == said["EOS"] == "none"
 
 

@@ -23,7 +23,7 @@ from tinyllm.checkpoints.llama_config import hf_config, refuse_beyond_llama, rop
 from tinyllm.checkpoints.llama_names import hf_to_meta, meta_to_hf, to_hf_name
 from tinyllm.checkpoints.plan import check_plan
 from tinyllm.checkpoints.regular_file import open_regular
-from tinyllm.checkpoints.sizes import EPS_RANGE, Sizes, read_sizes
+from tinyllm.checkpoints.sizes import EPS_RANGE, Sizes, read_rotary_sizes
 from tinyllm.errors import CheckpointError, ConfigError
 from tinyllm.key_reader import KeyReader
 from tinyllm.shown import plain, shown
@@ -121,7 +121,7 @@ def _check_holds(
             raise ConfigError(
                 f"{where}: a llama2.c file cannot hold {key} = {shown(value)}, only {only}"
             )
-    sizes = read_sizes(keys)
+    sizes = read_rotary_sizes(keys)
     if sizes.head_dim * sizes.n_heads != sizes.d_model:
         raise ConfigError(
             f"{where}: a llama2.c file cannot hold head_dim = {sizes.head_dim}, only "

@@ -18,7 +18,7 @@ from tinyllm.checkpoints.llama_config import (
     window_of,
 )
 from tinyllm.checkpoints.rope_keys import find_rope
-from tinyllm.checkpoints.sizes import EPS_RANGE, LARGEST, read_sizes
+from tinyllm.checkpoints.sizes import EPS_RANGE, LARGEST, read_rotary_sizes
 from tinyllm.errors import ConfigError
 from tinyllm.key_reader import KeyReader
 from tinyllm.shown import shown
@@ -53,7 +53,7 @@ def params_to_config(params: dict[str, Any], where: str) -> dict[str, Any]:
     filled = params | {"hidden_dim": _hidden_dim(keys)}
     filled["max_seq_len"] = keys.integer("max_seq_len", 1, 2**31, default=2048)
     return hf_config(
-        read_sizes(KeyReader(filled, where), _NAMES),
+        read_rotary_sizes(KeyReader(filled, where), _NAMES),
         rms_norm_eps=keys.number("norm_eps", *EPS_RANGE),
         **_read_rope(keys),
         **_read_window(keys),
@@ -73,7 +73,7 @@ def config_to_params(config: dict[str, Any], where: str) -> dict[str, Any]:
     theta, scaling = rope_of(keys)
     if scaling not in (None, LLAMA3_SCALING):
         raise ConfigError(f"{where}: Meta's layout cannot hold rope_scaling = {shown(scaling)}")
-    sizes = read_sizes(keys)
+    sizes = read_rotary_sizes(keys)
     params: dict[str, Any] = {key: getattr(sizes, field) for field, key in _NAMES.items()}
     params |= {"norm_eps": keys.number("rms_norm_eps", *EPS_RANGE), "rope_theta": theta}
     if scaling:

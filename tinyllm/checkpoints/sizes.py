@@ -56,8 +56,6 @@ def read_sizes(
                 f"expected a multiple of {n_heads} heads, or a {names['head_dim']}",
             )
         head_dim = d_model // n_heads
-    if head_dim % 2:
-        raise ConfigError(f"{keys.where}: head_dim is {head_dim}; RoPE turns pairs of features")
     return Sizes(
         d_model=d_model,
         d_ff=keys.integer(names["d_ff"], 1, LARGEST),
@@ -68,3 +66,16 @@ def read_sizes(
         vocab_size=keys.integer(names["vocab_size"], 1, LARGEST),
         max_seq_len=keys.integer(names["max_seq_len"], 1, 2**31),
     )
+
+
+def read_rotary_sizes(keys: KeyReader, names: dict[str, str] = HF_NAMES) -> Sizes:
+    """Read the sizes of a model with RoPE, whose heads have an even number of features."""
+    sizes = read_sizes(keys, names)
+    check_pairs(sizes, keys.where)
+    return sizes
+
+
+def check_pairs(sizes: Sizes, where: str) -> None:
+    """Raise ConfigError where RoPE, which turns pairs of features, would leave one over."""
+    if sizes.head_dim % 2:
+        raise ConfigError(f"{where}: head_dim is {sizes.head_dim}; RoPE turns pairs of features")

@@ -7,7 +7,7 @@ from tinyllm.checkpoints.sizes import EPS_RANGE, HF_NAMES, read_sizes
 from tinyllm.errors import ConfigError
 from tinyllm.key_reader import KeyReader
 from tinyllm.models.config import DecoderConfig
-from tinyllm.models.families import FAMILIES, layer_types
+from tinyllm.models.families import FAMILIES, OWN, layer_types
 
 # Keys that do not change what a trained model computes.
 HARMLESS = frozenset(
@@ -94,9 +94,9 @@ def _check_nothing_is_lost(written: dict[str, Any], config: DecoderConfig) -> No
     names = [field.name for field in fields(config)]
     lost = [name for name in names if getattr(read, name) != getattr(config, name)]
     if lost:
+        other = "" if config.family == OWN else f"; one of family {OWN!r} can"
         raise ConfigError(
-            f"a file of family {config.family!r} cannot hold this model's {', '.join(lost)}; "
-            f"of family 'tinyllm' it can hold all but the original context of `dynamic` RoPE"
+            f"a file of family {config.family!r} cannot hold this model's {', '.join(lost)}{other}"
         )
 
 

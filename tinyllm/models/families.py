@@ -14,6 +14,7 @@ from tinyllm.models.config import DecoderConfig
 from tinyllm.models.own_family import read_own, write_own
 from tinyllm.models.rope_json import read_rope, write_rope
 
+OWN = "tinyllm"  # the family of models that are trained here and have what no other family has
 DEFAULT_WINDOW = 4096  # tokens, of the families that have one, where the file does not say
 FULL, SLIDING = "full_attention", "sliding_attention"
 
@@ -39,7 +40,7 @@ def _read_llama(keys: KeyReader, sizes: Sizes) -> dict[str, Any]:
         "o_bias": biased,
         "mlp_bias": keys.boolean("mlp_bias", False),
         "windows": (None,) * sizes.n_layers,
-        "positions": read_rope(keys, sizes.max_seq_len),
+        "positions": read_rope(keys, sizes),
     }
 
 
@@ -51,7 +52,7 @@ def _write_llama(config: DecoderConfig) -> dict[str, Any]:
 def _read_mistral(keys: KeyReader, sizes: Sizes) -> dict[str, Any]:
     """Mistral (Jiang et al. 2023, arXiv:2310.06825): the same window in every layer."""
     windows = (_read_window(keys),) * sizes.n_layers
-    return {"windows": windows, "positions": read_rope(keys, sizes.max_seq_len)}
+    return {"windows": windows, "positions": read_rope(keys, sizes)}
 
 
 def _write_mistral(config: DecoderConfig) -> dict[str, Any]:
@@ -75,7 +76,7 @@ def _write_qwen3(config: DecoderConfig) -> dict[str, Any]:
 
 def _read_qwen(keys: KeyReader, sizes: Sizes) -> dict[str, Any]:
     windows = _read_qwen_windows(keys, sizes.n_layers)
-    return {"windows": windows, "positions": read_rope(keys, sizes.max_seq_len)}
+    return {"windows": windows, "positions": read_rope(keys, sizes)}
 
 
 def _read_qwen_windows(keys: KeyReader, n_layers: int) -> tuple[int | None, ...]:
@@ -132,5 +133,5 @@ FAMILIES = {
     "qwen3": Family(
         architecture="Qwen3ForCausalLM", head_dim=128, read=_read_qwen3, write=_write_qwen3
     ),
-    "tinyllm": Family(architecture="TinyllmForCausalLM", read=read_own, write=write_own),
+    OWN: Family(architecture="TinyllmForCausalLM", read=read_own, write=write_own),
 }

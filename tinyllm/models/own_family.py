@@ -21,7 +21,7 @@ def read_own(keys: KeyReader, sizes: Sizes) -> dict[str, Any]:
     name = keys.string("positions", ("rope", *WITHOUT_NUMBERS))
     rotary = name == "rope"
     return {
-        "positions": read_rope(keys, sizes.max_seq_len) if rotary else WITHOUT_NUMBERS[name],
+        "positions": read_rope(keys, sizes) if rotary else WITHOUT_NUMBERS[name],
         "windows": _read_windows(keys, sizes.n_layers),
         "embedding_scale": keys.number("embedding_scale", 1e-6, 1e6, default=1.0),
         **{key: keys.boolean(key, False) for key in YES_OR_NO},

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from tinyllm.checkpoints.rope_keys import find_rope
+from tinyllm.checkpoints.sizes import Sizes, check_pairs
 from tinyllm.key_reader import KeyReader
 from tinyllm.models.rope import Rope
 from tinyllm.ops.rope_scaling import yarn_scale
@@ -11,14 +12,15 @@ from tinyllm.ops.rope_scaling import yarn_scale
 LARGEST = 1e6  # of a factor: far beyond any that was published, and no power of it overflows
 
 
-def read_rope(config: KeyReader, max_seq_len: int) -> Rope:
+def read_rope(config: KeyReader, sizes: Sizes) -> Rope:
     """Read what the config says of RoPE. Raises ConfigError for a kind or a key it does not know.
 
-    `max_seq_len`, in tokens, is the original context of the `dynamic` kind, and of the `yarn` kind
+    The model's `max_seq_len` is the original context of the `dynamic` kind, and of the `yarn` kind
     where the file gives none.
     """
+    check_pairs(sizes, config.where)
     theta, kind, keys = find_rope(config)
-    rope = _read_kind(keys, kind, theta, max_seq_len)
+    rope = _read_kind(keys, kind, theta, sizes.max_seq_len)
     if keys.number("partial_rotary_factor", 0.0, default=1.0) != 1.0:
         raise keys.error("partial_rotary_factor", "tinyllm rotates whole heads in this family")
     keys.refuse_unread()
