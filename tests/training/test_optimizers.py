@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinyllm_numpy
@@ -57,6 +57,7 @@ ELEMENTWISE = ["sgd", "momentum", "adagrad", "adam", "adamw"]
 
 
 @pytest.mark.parametrize("optimizer", ELEMENTWISE)
+@settings(max_examples=10)
 @given(rng=rngs, steps=st.integers(1, 5))
 def test_steps_are_those_of_the_papers(xp, optimizer, rng, steps):
     params, gradients = draw(rng), [draw(rng) for _ in range(steps)]

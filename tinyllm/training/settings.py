@@ -28,7 +28,7 @@ class Settings:
     accum: int = 1
     lr: float = 1e-3  # the highest that the schedule reaches
     schedule: str = "cosine"
-    warmup: int = 100  # steps
+    warmup: int | None = None  # steps; None: a tenth of all, 100 at most
     floor: float = 0.1  # of lr, where the schedule ends
     optimizer: str = "adamw"
     weight_decay: float = 0.1  # AdamW's and Muon's
@@ -47,12 +47,13 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "seq_len", "accum", "eval_windows"):
             self._check(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("warmup", "average_from", "eval_every", "save_every", "patience"):
+        for name in ("average_from", "eval_every", "save_every", "patience"):
             self._check(name, getattr(self, name) >= 0, "at least 0")
         for name in ("weight_decay", "clip"):
             value = getattr(self, name)
             self._check(name, 0 <= value < math.inf, "at least 0 and finite")
         self._check("lr", 0 < self.lr < math.inf, "above 0 and finite")
+        self._check("warmup", self.warmup is None or self.warmup >= 0, "at least 0")
         self._check("floor", 0 <= self.floor <= 1, "from 0 to 1")
         self._check("dropout", 0 <= self.dropout < 1, "at least 0 and below 1")
         self._check("average_decay", 0 <= self.average_decay < 1, "at least 0 and below 1")
@@ -68,8 +69,9 @@ class Settings:
 
     def learning_rate(self, step: int) -> float:
         """Return the rate of a step, from 1 to `steps`."""
+        warmup = min(100, self.steps // 10) if self.warmup is None else self.warmup
         return SCHEDULES[self.schedule](
-            step, peak=self.lr, warmup=self.warmup, steps=self.steps, floor=self.floor
+            step, peak=self.lr, warmup=warmup, steps=self.steps, floor=self.floor
         )
 
     def update(self) -> Callable[..., Params]:

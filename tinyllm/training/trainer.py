@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tinyllm.backend import Backend, Params
+from tinyllm.errors import UsageError
 from tinyllm.models.architecture import Config
 from tinyllm.params import nest
 from tinyllm.training.averaging import start_average, update_average
@@ -67,6 +68,8 @@ class Trainer:
         *,
         validation: Any = None,
     ) -> None:
+        if settings.patience and validation is None:
+            raise UsageError("patience needs validation data: it waits for their loss to fall")
         self.xp, self.config, self.data, self.settings = xp, config, data, settings
         self.validation = validation
         self.params: Params = {name: xp.asarray(p) for name, p in params.items()}
@@ -151,6 +154,8 @@ class Trainer:
         if self.validation is None or not due:
             return None
         loss = self.evaluate()
+        if not math.isfinite(loss):
+            raise DivergedError(f"step {self.step}: the loss on the validation data is {loss}")
         if loss < self.best:
             self.best, self.since_best = loss, 0
         else:

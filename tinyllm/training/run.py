@@ -1,0 +1,103 @@
+"""A run of training with its files, all in one folder:
+
+checkpoints/step-….safetensors    the last two snapshots, to go on from
+metrics.jsonl                     a line for every step
+model.safetensors, config.json …  the model so far, which `tinyllm.load` and transformers read
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from tinyllm.checkpoints import write_checkpoint
+from tinyllm.errors import UsageError
+from tinyllm.models.architecture import architecture
+from tinyllm.shown import plain
+from tinyllm.tokenizers import Tokenizer
+from tinyllm.training.lock import locked
+from tinyllm.training.metrics import metrics_writer, truncate_metrics
+from tinyllm.training.snapshot import restore_latest, save_snapshot, snapshots
+from tinyllm.training.trainer import Report, Trainer
+
+CHECKPOINTS, METRICS, LOCK = "checkpoints", "metrics.jsonl", "run.lock"
+
+
+def run_in_folder(
+    out: Path,
+    trainer: Trainer,
+    *,
+    data: str,
+    tokenizer: Tokenizer | None = None,
+    resume: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> Iterator[Report]:
+    """Train, and write as it goes on; yield the report of each step.
+
+    `data` is a hash of the data. Whoever closes the iterator, or lets go of it, ends the run after
+    the step, and it is saved. After a DivergedError it is not: what was saved before is good, and
+    the steps that led there may not be. With `resume` a new trainer first goes to where
+    the folder's last snapshot was; without it, a folder that has one is refused.
+
+    The model that is written is the last one, or with patience the one with the lowest loss on the
+    validation data.
+
+    Raises UsageError and CheckpointError for a folder that does not fit, and DivergedError.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{plain(out)}: cannot be made: {error}") from error
+    with locked(out / LOCK, say):
+        if resume:
+            path = restore_latest(trainer, out / CHECKPOINTS, data=data)
+            say(f"going on from step {trainer.step}, {plain(path)}")
+            truncate_metrics(out / METRICS, trainer.step)
+        elif snapshots(out / CHECKPOINTS):
+            raise UsageError(
+                f"{plain(out)}: has a run already; --resume goes on with it, another --out starts "
+                f"a new one"
+            )
+        elif (out / METRICS).exists():
+            (out / METRICS).unlink()  # of a run that ended before its first snapshot
+        yield from _steps(out, trainer, data, tokenizer)
+
+
+def _steps(out: Path, trainer: Trainer, data: str, tokenizer: Tokenizer | None) -> Iterator[Report]:
+    settings, saved = trainer.settings, trainer.step
+    if tokenizer is not None:
+        tokenizer.save(out)
+
+    def save() -> None:
+        nonlocal saved
+        if trainer.step > saved:
+            save_snapshot(trainer, out / CHECKPOINTS, data=data)
+            if not settings.patience:
+                save_model(trainer, out)
+            saved = trainer.step
+
+    with metrics_writer(out / METRICS) as write_metrics:
+        while not trainer.done:
+            start = time.perf_counter()
+            report = trainer.advance()
+            row = {key: value for key, value in asdict(report).items() if value is not None}
+            write_metrics(row | {"seconds": round(time.perf_counter() - start, 6)})
+            if settings.patience and trainer.best == report.val_loss:
+                save_model(trainer, out)
+            if settings.save_every and trainer.step % settings.save_every == 0:
+                save()
+            try:
+                yield report
+            except GeneratorExit:  # between two steps; in one, a trainer is not fit to be saved
+                save()
+                raise
+        save()
+
+
+def save_model(trainer: Trainer, folder: Path) -> None:
+    """Write the model as it is now: weights and config."""
+    host = {name: np.asarray(trainer.xp.to_numpy(p)) for name, p in trainer.result.items()}
+    dtype = str(next(iter(host.values())).dtype)
+    write_checkpoint(folder, architecture(trainer.config).write_config(trainer.config, dtype), host)
