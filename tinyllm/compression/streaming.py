@@ -1,0 +1,43 @@
+"""A decoder one block at a time: what streamed calibration and changes of depth stand on.
+
+    x = embedded(…);  x = after_block(…, 0);  x = after_block(…, 1);  …;  logits = scored(…)
+
+gives what the whole model gives. Between two steps only the residual stream is in memory.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from tinyllm.backend import Array, Backend
+from tinyllm.errors import UsageError
+from tinyllm.models.config import DecoderConfig
+from tinyllm.models.decoder import _blocks, _embed, _positions, head_forward
+from tinyllm.ops.norms import rmsnorm_forward
+
+
+def require_decoder(config: Any) -> DecoderConfig:
+    """Return the config. Raises UsageError for a model that does not consist of blocks."""
+    if not isinstance(config, DecoderConfig):
+        raise UsageError(f"this is for decoders, and the model is a {type(config).__name__}")
+    return config
+
+
+def embedded(xp: Backend, tokens: Array, p: dict[str, Any], config: DecoderConfig) -> Array:
+    """Return the residual stream before the first block: tokens (B, T) -> x (B, T, D)."""
+    queries, _ = _positions(tokens.shape[1], None)
+    return _embed(xp, tokens, p, config, queries)[0]
+
+
+def after_block(
+    xp: Backend, x: Array, layer: dict[str, Any], config: DecoderConfig, index: int
+) -> Array:
+    """Run block `index`: x (B, T, D) -> y (B, T, D). `layer` is its branch of the tree."""
+    alone = replace(config, n_layers=1, windows=config.windows[index : index + 1])
+    queries, keys = _positions(x.shape[1], None)
+    return _blocks(xp, x, {"model": {"layers": {"0": layer}}}, alone, queries, keys)
+
+
+def scored(xp: Backend, x: Array, p: dict[str, Any], config: DecoderConfig) -> Array:
+    """Score every next token by what the last block gives: x (B, T, D) -> logits (B, T, V)."""
+    hidden, _ = rmsnorm_forward(xp, x, **p["model"]["norm"], eps=config.norm_eps)
+    return head_forward(xp, hidden, p)[0]
