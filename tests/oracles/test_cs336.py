@@ -1,8 +1,11 @@
 """The operations against Stanford's CS336 (2024): modules of a small GPT, with weights and outputs.
 
 The modules are composed here, from tinyllm.ops alone. The course's ran in float32 under PyTorch.
+Its reference for training byte-pair encoding is here too.
 Every file is used, or stands in DOES_NOT_APPLY with the reason.
 """
+
+import json
 
 import numpy as np
 import pytest
@@ -15,13 +18,14 @@ from tinyllm.ops.embedding import embedding_forward
 from tinyllm.ops.linear import linear_forward
 from tinyllm.ops.norms import rmsnorm_forward
 from tinyllm.params import nest
+from tinyllm.tokenizers import train_byte_level_bpe
 
 DOES_NOT_APPLY = {  # a file: why
     "adamw_expected_params.npz": "an optimiser; these come with training",
-    "corpus.en": "text to train byte-pair encoding on; tinyllm only applies finished merges yet",
-    "train-bpe-reference-merges.txt": "the result of training byte-pair encoding",
-    "train-bpe-reference-vocab.json": "the result of training byte-pair encoding",
 }
+CORPUS, MERGES, VOCAB = BPE_FILES = (
+    "corpus.en", "train-bpe-reference-merges.txt", "train-bpe-reference-vocab.json",
+)  # fmt: skip
 EPS = 1e-5
 N_HEADS = 2
 
@@ -141,9 +145,20 @@ def test_module(xp, module):
     np.testing.assert_allclose(computed, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
 
 
+def test_training_byte_pair_encoding():
+    """Every merge and every id of the course's vocabulary of 500 tokens."""
+    folder = data("oracles/cs336")
+    tokenizer = train_byte_level_bpe([(folder / CORPUS).read_text()], 500)
+    model = json.loads(tokenizer.export(tokenizer)["tokenizer.json"])["model"]
+    merges = (folder / MERGES).read_text().splitlines()
+    assert [" ".join(pair) for pair in model["merges"]] == merges
+    assert len(merges) == 243
+    assert model["vocab"] == json.loads((folder / VOCAB).read_text())
+
+
 def test_every_file_is_used_or_has_a_reason_not_to(monkeypatch):
     folder = data("oracles/cs336")
-    used = {f"{module.__name__}_expected_output.npz" for module in MODULES}
+    used = {f"{module.__name__}_expected_output.npz" for module in MODULES} | {*BPE_FILES}
 
     def recording(name, load=load):
         used.add(f"{name}.npz")

@@ -8,7 +8,7 @@ merge; here a merge touches only the places where its pair stands.
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from typing import TypeAlias
 
 Pair: TypeAlias = tuple[bytes, bytes]
@@ -52,28 +52,23 @@ class _Neighbours:
             self._after += [*range(start + 1, end), _NONE][: len(word)]
             for place in range(start, end - 1):
                 self._count(place, place + 1, count)
-        self._heap = [self._entry(pair) for pair in self._counts]
-        heapify(self._heap)
+        self._heap: list[tuple[int, tuple[str, str], Pair]] = []
+        for pair in [*self._counts]:
+            self._rank(pair)
 
     def most_frequent(self) -> Pair | None:
-        """Return the pair that is joined next; None where there is none.
-
-        The heap learns of a falling count when it comes up, and of a rising one at once.
-        """
+        """Return the pair that is joined next; None where there is none."""
         while self._heap:
             negative, _, pair = heappop(self._heap)
-            if self._counts.get(pair, 0) == -negative:
+            if self._counts[pair] == -negative:
                 return pair
-            if self._counts.get(pair, 0):
-                heappush(self._heap, self._entry(pair))
-            else:
-                self._forget(pair)
+            self._rank(pair)  # its count has fallen since; it never rises again
         return None
 
     def join(self, pair: Pair) -> None:
         """Join the pair wherever it stands, from left to right, and count its neighbours anew."""
         symbols, before, after = self._symbols, self._before, self._after
-        risen = set()
+        new = set()
         for left in sorted(self._places[pair]):
             right = after[left]
             if right == _NONE or (symbols[left], symbols[right]) != pair:
@@ -87,15 +82,12 @@ class _Neighbours:
             symbols[left], symbols[right] = pair[0] + pair[1], b""
             after[left] = following
             if previous != _NONE:
-                risen.add(self._count(previous, left, weight))
+                new.add(self._count(previous, left, weight))
             if following != _NONE:
-                risen.add(self._count(left, following, weight))
-        self._forget(pair)
-        for new in risen:
-            if self._counts[new]:
-                heappush(self._heap, self._entry(new))
-            else:  # it stood where the next place of the pair then changed it
-                self._forget(new)
+                new.add(self._count(left, following, weight))
+        del self._counts[pair], self._places[pair]
+        for made in new:
+            self._rank(made)
 
     def _count(self, left: int, right: int, weight: int) -> Pair:
         pair = self._symbols[left], self._symbols[right]
@@ -103,13 +95,16 @@ class _Neighbours:
         self._places[pair].append(left)
         return pair
 
-    def _forget(self, pair: Pair) -> None:
-        self._counts.pop(pair, None)
-        self._places.pop(pair, None)
+    def _rank(self, pair: Pair) -> None:
+        """Put a pair in the heap, or forget it where it stands nowhere any more.
 
-    def _entry(self, pair: Pair) -> tuple[int, tuple[str, str], Pair]:
-        """Return what sorts the most frequent pair first, of equals the greatest."""
-        return -self._counts[pair], (_descending(pair[0]), _descending(pair[1])), pair
+        The heap gives the most frequent first, and of equals the greatest.
+        """
+        if self._counts[pair]:
+            order = _descending(pair[0]), _descending(pair[1])
+            heappush(self._heap, (-self._counts[pair], order, pair))
+        else:
+            del self._counts[pair], self._places[pair]
 
 
 @lru_cache(65_536)

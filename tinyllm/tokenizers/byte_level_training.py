@@ -113,7 +113,7 @@ def _learn(
     special_tokens: Sequence[str],
     report: Callable[[str], None],
 ) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Return ids by piece, and merges; two merges may make one piece."""
+    """Return ids by piece, and merges; no two make one piece (see `merge_order`)."""
     vocab = {piece: i for i, piece in enumerate([*special_tokens, *sorted(ALPHABET.values())])}
     merges = []
     pairs = learn_merges(words)
@@ -130,7 +130,7 @@ def _learn(
                 f"the special token {left + right!r} is what training makes of text, too; give it a"
                 " name that no text has, like <|endoftext|>"
             )
-        vocab.setdefault(left + right, len(vocab))
+        vocab[left + right] = len(vocab)
         merges.append((left, right))
         if len(merges) % _REPORT_EVERY == 0:
             report(f"{len(vocab)} of {vocab_size} tokens, now {left + right!r}")

@@ -12,9 +12,9 @@ from tinyllm.shown import plain
 BLOCK = 2**20  # bytes
 LONGEST = 2**24  # characters without a place to cut; no text has so many
 
-# No pre-tokenizer of `byte_level_training` has a word with other than white space before a space,
-# or with a line break before and behind which stands something else.
-_UP_TO_THE_LAST_CUT = re.compile(r"(?s:.*)(?:(?<=\S)(?= )|(?<=\S\n)(?=\S))")
+# No pre-tokenizer of `byte_level_training` has a word with a letter before a space in it, or with a
+# line break between a letter and what is no white space.
+_UP_TO_THE_LAST_CUT = re.compile(r"(?s:.*)(?:(?<=\w)(?= )|(?<=\S\n)(?=\w))")
 
 
 def text_blocks(path: Path, *, size: int = BLOCK) -> Iterator[str]:
