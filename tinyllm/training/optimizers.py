@@ -1,4 +1,4 @@
-"""From gradients to better parameters: SGD, momentum, AdaGrad, Adam, AdamW.
+"""From gradients to better parameters: SGD, momentum, AdaGrad, Adam, AdamW, Muon.
 
     state = optimizer.init(xp, params)
     params = optimizer.update(xp, params, grads, state, lr=1e-3)
@@ -15,6 +15,7 @@ from typing import Any
 
 from tinyllm.backend import Array, Backend, Params
 from tinyllm.training.blocks import by_blocks
+from tinyllm.training.muon import is_hidden, muon_step
 
 State = dict[str, Any]
 
@@ -122,6 +123,35 @@ def adam_update(
     return adamw_update(xp, params, grads, state, lr=lr, betas=betas, eps=eps, weight_decay=0.0)
 
 
+def muon_update(
+    xp: Backend,
+    params: Params,
+    grads: Params,
+    state: State,
+    *,
+    lr: float,
+    momentum: float = 0.95,
+    weight_decay: float = 0.1,
+) -> Params:
+    """Step by Muon where a matrix lies within the layers, else by AdamW: see `muon.muon_step`."""
+    hidden = [name for name, p in params.items() if is_hidden(name, p)]
+    others = [name for name in params if name not in hidden]
+
+    def part(arrays: Params) -> Params:
+        return {name: arrays[name] for name in others}
+
+    rest = {"step": state["step"], "m": part(state["m"]), "v": part(state["v"])}
+    new = adamw_update(xp, part(params), part(grads), rest, lr=lr, weight_decay=weight_decay)
+    state["step"] += 1
+
+    def step(name: str) -> Array:
+        p, g, m = params[name], grads[name], state["m"][name]
+        return muon_step(xp, p, g, m, lr=lr, momentum=momentum, weight_decay=weight_decay)
+
+    new |= zip(hidden, xp.parallel_map(step, hidden), strict=True)
+    return {name: new[name] for name in params}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Optimizer:
     """A way to change parameters, and the names of what it remembers of each."""
@@ -142,4 +172,5 @@ OPTIMIZERS = {
     "adagrad": Optimizer(update=adagrad_update, buffers=("v",)),
     "adam": Optimizer(update=adam_update, buffers=("m", "v")),
     "adamw": Optimizer(update=adamw_update, buffers=("m", "v"), decays=True),
+    "muon": Optimizer(update=muon_update, buffers=("m", "v"), decays=True),
 }
