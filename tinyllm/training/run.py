@@ -7,6 +7,7 @@ model.safetensors, config.json …  the model so far, which `tinyllm.load` and t
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tinyllm.errors import UsageError
 from tinyllm.models.architecture import architecture
 from tinyllm.shown import plain
 from tinyllm.tokenizers import Tokenizer
+from tinyllm.training.divergence import DivergedError
 from tinyllm.training.lock import locked
 from tinyllm.training.metrics import metrics_writer, truncate_metrics
 from tinyllm.training.snapshot import restore_latest, save_snapshot, snapshots
@@ -38,37 +40,58 @@ def run_in_folder(
 
     `data` is a hash of the data. Whoever closes the iterator, or lets go of it, ends the run after
     the step, and it is saved. After a DivergedError it is not: what was saved before is good, and
-    the steps that led there may not be. With `resume` a new trainer first goes to where
-    the folder's last snapshot was; without it, a folder that has one is refused.
+    the steps that led there may not be. With `resume` a new trainer first goes to where the
+    folder's last snapshot was; without it, a folder that has one is refused.
 
     The model that is written is the last one, or with patience the one with the lowest loss on the
     validation data.
 
     Raises UsageError and CheckpointError for a folder that does not fit, and DivergedError.
     """
+    with claimed(out, resume=resume, say=say):
+        yield from steps_in_folder(
+            out, trainer, data=data, tokenizer=tokenizer, resume=resume, say=say
+        )
+
+
+@contextmanager
+def claimed(
+    out: Path, *, resume: bool, say: Callable[[str], None] = lambda line: None
+) -> Iterator[None]:
+    """Make the folder and lock it for the `with` block.
+
+    Raises UsageError where another process trains there, or a run is there that is not resumed.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         raise UsageError(f"{plain(out)}: cannot be made: {error}") from error
     with locked(out / LOCK, say):
-        if resume:
-            path = restore_latest(trainer, out / CHECKPOINTS, data=data)
-            say(f"going on from step {trainer.step}, {plain(path)}")
-            truncate_metrics(out / METRICS, trainer.step)
-        elif snapshots(out / CHECKPOINTS):
+        if not resume and snapshots(out / CHECKPOINTS):
             raise UsageError(
                 f"{plain(out)}: has a run already; --resume goes on with it, another --out starts "
                 f"a new one"
             )
-        elif (out / METRICS).exists():
-            (out / METRICS).unlink()  # of a run that ended before its first snapshot
-        yield from _steps(out, trainer, data, tokenizer)
+        yield
 
 
-def _steps(out: Path, trainer: Trainer, data: str, tokenizer: Tokenizer | None) -> Iterator[Report]:
-    settings, saved = trainer.settings, trainer.step
+def steps_in_folder(
+    out: Path,
+    trainer: Trainer,
+    *,
+    data: str,
+    tokenizer: Tokenizer | None = None,
+    resume: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> Iterator[Report]:
+    """Do what `run_in_folder` does, in a folder that is claimed already."""
+    if resume:
+        path = restore_latest(trainer, out / CHECKPOINTS, data=data)
+        say(f"going on from step {trainer.step}, {plain(path)}")
+    truncate_metrics(out / METRICS, trainer.step)
     if tokenizer is not None:
         tokenizer.save(out)
+    settings, saved = trainer.settings, trainer.step
 
     def save() -> None:
         nonlocal saved
@@ -81,7 +104,10 @@ def _steps(out: Path, trainer: Trainer, data: str, tokenizer: Tokenizer | None) 
     with metrics_writer(out / METRICS) as write_metrics:
         while not trainer.done:
             start = time.perf_counter()
-            report = trainer.advance()
+            try:
+                report = trainer.advance()
+            except DivergedError as error:
+                raise DivergedError(f"{error}; {_what_is_left(out, saved)}") from error
             row = {key: value for key, value in asdict(report).items() if value is not None}
             write_metrics(row | {"seconds": round(time.perf_counter() - start, 6)})
             if settings.patience and trainer.best == report.val_loss:
@@ -94,6 +120,12 @@ def _steps(out: Path, trainer: Trainer, data: str, tokenizer: Tokenizer | None) 
                 save()
                 raise
         save()
+
+
+def _what_is_left(out: Path, saved: int) -> str:
+    """Say what there is after training went astray, and what to do."""
+    kept = f"{plain(out)} has the checkpoint of step {saved}" if saved else "nothing was saved yet"
+    return f"{kept}; a lower --lr, more --warmup or a smaller --clip may help"
 
 
 def save_model(trainer: Trainer, folder: Path) -> None:

@@ -47,7 +47,8 @@ class Report:
     loss: float  # nats per token, before the step
     lr: float
     grad_norm: float  # before clipping
-    tokens: int  # that counted, of all steps so far
+    counted: int  # targets of the step
+    tokens: int  # targets of all steps so far
     val_loss: float | None = None  # after the step, where it was a step to evaluate
 
 
@@ -111,7 +112,7 @@ class Trainer:
         self.step, self.position, self.tokens = step, position, self.tokens + found.count
         self._update_average()
         return Report(
-            step=step, loss=loss, lr=lr, grad_norm=norm, tokens=self.tokens,
+            step=step, loss=loss, lr=lr, grad_norm=norm, counted=found.count, tokens=self.tokens,
             val_loss=self._evaluate_if_due(),
         )  # fmt: skip
 

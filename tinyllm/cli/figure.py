@@ -1,0 +1,91 @@
+"""The losses of runs as a picture, by matplotlib, or as one line of text."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from tinyllm.errors import UsageError
+from tinyllm.shown import plain
+
+BARS = "▁▂▃▄▅▆▇█"
+Run = tuple[str, list[dict[str, Any]]]  # its name, and its rows
+
+
+def points(rows: Sequence[dict[str, Any]], key: str) -> tuple[list[float], list[float]]:
+    """Return the steps that have a number under `key`, and the numbers."""
+    found = [(row["step"], row[key]) for row in rows if type(row.get(key)) in (int, float)]
+    return [step for step, _ in found], [value for _, value in found]
+
+
+def smoothed(values: Sequence[float], kept: float) -> list[float]:
+    """Average each number with those before it, of which the i-th before counts keptⁱ.
+
+    >>> smoothed([4.0, 1.0], 0.5)
+    [4.0, 2.0]
+    """
+    out, total, weight = [], 0.0, 0.0
+    for value in values:
+        total, weight = kept * total + value, kept * weight + 1.0
+        out.append(total / weight)
+    return out
+
+
+def sparkline(values: Sequence[float], width: int) -> str:
+    """Draw numbers as bars in one line, each of them the mean of its share.
+
+    >>> sparkline([4, 3, 2, 1], 4)
+    '█▆▃▁'
+    """
+    width = min(width, len(values))
+    edges = [len(values) * i // width for i in range(width + 1)]
+    means = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
+    low, high = min(means), max(means)
+    scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BARS[round((mean - low) * scale)] for mean in means)
+
+
+def draw(runs: Sequence[Run], path: Path, *, smooth: float, log: bool) -> None:
+    """Draw the runs into one figure: faint what each step was, above it smoothed, and validation.
+
+    Raises UsageError where matplotlib is missing, or the file cannot be written.
+    """
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise UsageError(
+            "a figure needs matplotlib, which is not installed: pip install matplotlib"
+        ) from error
+    matplotlib.use("agg")
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({"svg.hashsalt": "tinyllm", "svg.fonttype": "none"}):
+        figure = Figure(figsize=(8, 5), layout="constrained")
+        axes = figure.add_subplot()
+        for index, (name, rows) in enumerate(runs):
+            color = f"C{index % 10}"
+            steps, losses = points(rows, "loss")
+            axes.plot(steps, losses, color=color, alpha=0.25, linewidth=0.8)
+            axes.plot(steps, smoothed(losses, smooth), color=color, label=_label(name, "training"))
+            steps, losses = points(rows, "val_loss")
+            if steps:
+                axes.plot(
+                    steps, losses, color=color, linestyle="--", marker="o", markersize=3,
+                    label=_label(name, "validation"),
+                )  # fmt: skip
+        axes.set_xlabel("step")
+        axes.set_ylabel("loss (nats per token)")
+        axes.grid(alpha=0.3)
+        if log:
+            axes.set_yscale("log")
+        axes.legend()
+        try:
+            metadata: dict[str, Any] = {"Date": None} if path.suffix == ".svg" else {}
+            figure.savefig(path, dpi=150, metadata=metadata)
+        except OSError as error:
+            raise UsageError(f"{plain(path)}: cannot be written: {error}") from error
+
+
+def _label(name: str, what: str) -> str:
+    """Name a curve; matplotlib would read a dollar as mathematics."""
+    return f"{plain(name)}, {what}".replace("$", r"\$")

@@ -1,0 +1,195 @@
+"""The flags of training, and what they describe: a model, its text, how to train."""
+
+import argparse
+import json
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinyllm.cli.arguments import real, whole
+from tinyllm.cli.text_input import unescape
+from tinyllm.errors import UsageError
+from tinyllm.shown import plain
+
+if TYPE_CHECKING:
+    from tinyllm.models.architecture import Config
+    from tinyllm.tokenizers import Tokenizer
+    from tinyllm.training.settings import Settings
+
+RUN = "run.json"
+DEFAULTS: dict[str, Any] = {
+    "arch": "llama", "positions": "rope", "d_model": 128, "layers": 4, "heads": 4, "tie": "yes",
+    "val_fraction": 0.05, "dtype": "float32",
+}  # fmt: skip
+NOT_KEPT = ("resume", "out", "backend", "quiet", "verbose", "debug", "json")
+STEP_FLAGS = (  # the settings of `Settings`, with the names that others give them
+    (("--steps", "--max-iters"), whole, "how often to change the weights (default: 1000)"),
+    (("--batch-size", "--batch_size"), whole, "windows of a batch (default: 16)"),
+    (("--seq-len", "--block-size"), whole, "tokens of a window (default: 256)"),
+    (("--accum", "--gradient-accumulation-steps"), whole, "batches of a step (default: 1)"),
+    (("--lr", "--learning-rate"), real, "the highest learning rate (default: 0.001)"),
+    (("--schedule",), str, "constant, linear, cosine or noam (default: cosine)"),
+    (("--warmup", "--warmup-iters"), whole, "steps until the rate is the highest (default: a tenth"
+     " of all, 100 at most)"),
+    (("--floor",), real, "the part of the rate that is left at the end (default: 0.1)"),
+    (("--optimizer",), str, "adamw, adam, muon, momentum, sgd or adagrad (default: adamw)"),
+    (("--weight-decay",), real, "of matrices, for adamw and muon (default: 0.1)"),
+    (("--clip", "--grad-clip"), real, "the longest gradient; 0: any (default: 1)"),
+    (("--dropout",), real, "how much to drop out (default: 0)"),
+    (("--average",), str, "average the weights: none, ema or mean (default: none)"),
+    (("--average-decay",), real, "for ema (default: 0.999)"),
+    (("--average-from",), whole, "the first step that counts in the average (default: 0)"),
+    (("--seed",), whole, "of all random numbers (default: 0)"),
+    (("--eval-every", "--eval-interval"), whole, "steps between two evaluations; 0: only at the end"
+     " (default: 100)"),
+    (("--eval-windows", "--eval-iters"), whole, "windows to evaluate on, at most (default: 256)"),
+    (("--save-every",), whole, "steps between two checkpoints; 0: only at the end (default: 500)"),
+    (("--patience",), whole, "stop after so many evaluations without a lower loss, and keep the"
+     " best model; 0: never (default: 0)"),
+)  # fmt: skip
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add what says which text to learn from. Defaults come later: a run that goes on has its."""
+    add = parser.add_argument_group("data").add_argument
+    add("--data", metavar="FILE", help="a UTF-8 text, or token ids: .npy, or .bin of 16 bits")
+    add("--val-data", metavar="FILE", help="the same, to evaluate on")
+    add(
+        "--val-fraction",
+        type=real,
+        metavar="X",
+        help="without --val-data: the part of --data at its end to evaluate on (default: 0.05)",
+    )
+    add(
+        "--separator",
+        metavar="TEXT",
+        help=r"what stands between documents: '<|endoftext|>', '\n\n', … (default: all is one)",
+    )
+    add(
+        "--tokenizer",
+        metavar="PATH",
+        help="a tokenizer's folder or file, or bytes (default: the model's, or bytes)",
+    )
+    add(
+        "--vocab",
+        type=whole,
+        metavar="N",
+        help="without --tokenizer: learn byte-level BPE of N tokens from the text first",
+    )
+
+
+def add_new_model(parser: argparse.ArgumentParser) -> None:
+    """Add what describes a model."""
+    group = parser.add_argument_group("model", "a new one by its sizes, or by --config, or --model")
+    add = group.add_argument
+    add("--model", "-m", metavar="FOLDER|ORG/NAME", help="start from the weights of this model")
+    add("--config", metavar="FILE", help="a config.json; --vocab and --tokenizer count more")
+    add("--arch", help="llama, mistral, qwen2, qwen3, rnn, lstm, gru … (default: llama)")
+    add("--positions", help="rope, sinusoidal, learned, alibi or none (default: rope)")
+    add("--d-model", type=whole, metavar="N", help="features of a token (default: 128)")
+    add("--layers", type=whole, metavar="N", help="(default: 4)")
+    add("--heads", type=whole, metavar="N", help="of queries (default: 4)")
+    add("--kv-heads", type=whole, metavar="N", help="of keys and values (default: as --heads)")
+    add("--d-ff", type=whole, metavar="N", help="of the mlp (default: 8/3 of --d-model)")
+    add(
+        "--context",
+        "--ctx",
+        type=whole,
+        metavar="N",
+        help="the longest text in tokens (default: --seq-len)",
+    )
+    add("--tie", choices=["yes", "no"], help="whether the head is the embedding (default: yes)")
+
+
+def add_steps(parser: argparse.ArgumentParser) -> None:
+    """Add the fields of `Settings`."""
+    group = parser.add_argument_group("training")
+    for names, kind, text in STEP_FLAGS:
+        name = None if kind is str else ("N" if kind is whole else "X")
+        group.add_argument(*names, type=kind, metavar=name, help=text)
+    group.add_argument(
+        "--overfit-one-batch", action="store_true", default=None,
+        help="learn the first batch by heart: a model that cannot has a bug",
+    )  # fmt: skip
+
+
+def settings_of(args: argparse.Namespace) -> "Settings":
+    """Return the settings that the flags give. Raises UsageError for one out of its range."""
+    from tinyllm.training.settings import Settings
+
+    given = {field.name: getattr(args, field.name) for field in fields(Settings)}
+    return Settings(**{name: value for name, value in given.items() if value is not None})
+
+
+def remember(args: argparse.Namespace, folder: Path) -> None:
+    """Write the flags of a run into its folder."""
+    from tinyllm.checkpoints.atomic import atomic_write
+
+    kept = {k: v for k, v in vars(args).items() if k not in NOT_KEPT and v is not None}
+    kept |= {k: os.path.abspath(kept[k]) for k in ("data", "val_data") if k in kept}
+    with atomic_write(folder / RUN) as file:
+        file.write((json.dumps(kept, indent=2, sort_keys=True) + "\n").encode())
+
+
+def recall(args: argparse.Namespace, folder: Path) -> None:
+    """Fill in the flags that a run was started with, where none is given now."""
+    from tinyllm.json_file import read_json
+
+    if not (folder / RUN).exists():
+        raise UsageError(f"{plain(folder)}: has no {RUN}, so no run to go on with")
+    for key, value in read_json(folder / RUN, UsageError).items():
+        if key in vars(args) and getattr(args, key) is None:
+            setattr(args, key, value)
+
+
+def fill_in(args: argparse.Namespace) -> None:
+    """Give the flags of data and model that are still open their defaults."""
+    for key, value in DEFAULTS.items():
+        if getattr(args, key) is None:
+            setattr(args, key, value)
+    args.separator = unescape(args.separator) if args.separator else None
+
+
+def new_config(args: argparse.Namespace, tokenizer: "Tokenizer | None", seq_len: int) -> "Config":
+    """Make the config of a new model. Raises ConfigError for one that cannot be."""
+    from tinyllm.errors import ConfigError
+    from tinyllm.json_file import read_json
+    from tinyllm.key_reader import KeyReader
+    from tinyllm.models.architecture import understand
+
+    where = plain(args.config) if args.config else "the flags of the model"
+    values = read_json(Path(args.config), ConfigError) if args.config else _sizes(args, seq_len)
+    if tokenizer is not None:
+        values |= {"vocab_size": tokenizer.vocab_size, "eos_token_id": tokenizer.eos_id}
+        values |= {"bos_token_id": tokenizer.bos_id}
+    elif args.vocab is not None:
+        values |= {"vocab_size": args.vocab}
+    return understand(KeyReader(values, where))
+
+
+def _sizes(args: argparse.Namespace, seq_len: int) -> dict[str, Any]:
+    """Return a config.json of the sizes that are given."""
+    recurrent = {"embedding_size": args.d_model, "hidden_size": args.d_model}
+    common = {"num_hidden_layers": args.layers, "tie_word_embeddings": args.tie == "yes"}
+    if args.arch.startswith(("rnn", "lstm", "gru")):
+        return {"model_type": args.arch, **recurrent, **common}
+    heads = max(1, args.heads)
+    own = args.arch == "tinyllm" or args.positions != "rope"
+    if own and args.arch not in ("tinyllm", "llama"):
+        raise UsageError(f"positions are {args.positions!r}, but a {args.arch} has rope")
+    return {
+        "model_type": "tinyllm" if own else args.arch,
+        "hidden_size": args.d_model,
+        "intermediate_size": args.d_ff or -(-8 * args.d_model // 3 // 8) * 8,
+        "num_attention_heads": args.heads,
+        "num_key_value_heads": args.kv_heads or args.heads,
+        "head_dim": max(1, args.d_model // heads),
+        "max_position_embeddings": args.context or seq_len,
+        "hidden_act": "silu",
+        "rms_norm_eps": 1e-5,
+        **common,
+        **({"positions": args.positions} if own else {}),
+        **({"rope_theta": 10000.0} if args.positions == "rope" else {}),
+        **({"sliding_window": None} if args.arch == "mistral" else {}),
+    }
