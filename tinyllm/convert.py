@@ -94,14 +94,16 @@ def _checked(
     config: dict[str, Any], tensors: dict[str, Any], source: Path, tie: bool | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the parameters alone; refuse what would not load: no file is laundered here."""
-    from tinyllm.models.config import param_shapes
+    from tinyllm.models.architecture import architecture
     from tinyllm.models.config_json import read_config_json
     from tinyllm.models.weights import check_params
 
     where = str(source)
     understood = check_params(tensors, read_config_json(config, where), where=where, tie=tie)
     config = config | {"tie_word_embeddings": understood.tie_embeddings}
-    return config, {name: tensors[name] for name in param_shapes(understood)}
+    return config, {
+        name: tensors[name] for name in architecture(understood).param_shapes(understood)
+    }
 
 
 def _tokenizer(source: Path, given: str | None) -> Any:

@@ -86,6 +86,14 @@ def _model(described: dict[str, Any], config: dict[str, Any]) -> Iterator[Row]:
     tied = ", the head is the embedding" if config["tie_embeddings"] else ""
     yield "family", f"{config['family']} ({described['architecture']})"
     yield "parameters", f"{described['parameters']:,}{tied}"
+    yield from _decoder(config) if "n_heads" in config else _recurrent(config)
+    names = {id_: name for name, id_ in described.get("tokenizer", {}).get("special", {}).items()}
+    begin = [] if config["bos_id"] is None else [config["bos_id"]]
+    yield "BOS", _tokens(begin, names)
+    yield "EOS", _tokens(described.get("eos_ids", config["eos_ids"]), names)
+
+
+def _decoder(config: dict[str, Any]) -> Iterator[Row]:
     yield (
         "layers",
         f"{config['n_layers']} of d_model {config['d_model']:,}, d_ff {config['d_ff']:,}",
@@ -99,10 +107,12 @@ def _model(described: dict[str, Any], config: dict[str, Any]) -> Iterator[Row]:
     yield "positions", _positions(**config["positions"])
     yield "window", _window(config["windows"])
     yield "context", f"{config['max_seq_len']:,} tokens of a vocabulary of {config['vocab_size']:,}"
-    names = {id_: name for name, id_ in described.get("tokenizer", {}).get("special", {}).items()}
-    begin = [] if config["bos_id"] is None else [config["bos_id"]]
-    yield "BOS", _tokens(begin, names)
-    yield "EOS", _tokens(described.get("eos_ids", config["eos_ids"]), names)
+
+
+def _recurrent(config: dict[str, Any]) -> Iterator[Row]:
+    yield "layers", f"{config['n_layers']} of d_model {config['d_model']:,}, recurrent"
+    yield "embedding", f"of d_embed {config['d_embed']:,}"
+    yield "context", f"any number of tokens of a vocabulary of {config['vocab_size']:,}"
 
 
 def _extras(config: dict[str, Any]) -> str:
@@ -164,7 +174,11 @@ def _cost(described: dict[str, Any]) -> Iterator[Row]:
         "memory",
         ", ".join(f"{quantity(size, 'B')} in {dtype}" for dtype, size in memory.items()) + there,
     )
-    cache = described["kv_bytes"]["float32"]
+    cache, itself = described["kv_bytes"]["float32"], quantity(flops["itself"], "FLOP")
+    if not flops["each_before"]:
+        yield "state", f"{quantity(cache['context'], 'B')} in float32, however long the text"
+        yield "arithmetic", f"{itself} a token, wherever it stands"
+        return
     yield (
         "KV cache",
         f"{quantity(cache['token'], 'B')} a token in float32, {quantity(cache['context'], 'B')} "
@@ -172,8 +186,8 @@ def _cost(described: dict[str, Any]) -> Iterator[Row]:
     )
     yield (
         "arithmetic",
-        f"{quantity(flops['itself'], 'FLOP')} a token, and "
-        f"{quantity(flops['each_before'], 'FLOP')} more for each token before it",
+        f"{itself} a token, and {quantity(flops['each_before'], 'FLOP')} more for each token "
+        f"before it",
     )
 
 

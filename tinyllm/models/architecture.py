@@ -12,15 +12,39 @@ from typing import Any
 from tinyllm.backend import Array, Backend, Params, Saved
 from tinyllm.key_reader import KeyReader
 from tinyllm.models.config import DecoderConfig, param_shapes
-from tinyllm.models.config_json import understand_config, write_config_json
+from tinyllm.models.config_json import (
+    refuse_what_is_not_weights,
+    understand_config,
+    write_config_json,
+)
 from tinyllm.models.decoder import decoder_backward, decoder_forward, head_forward, hidden_states
 from tinyllm.models.decoder_facts import decoder_flops, describe_decoder, kv_numbers, scores_stay
 from tinyllm.models.families import FAMILIES
 from tinyllm.models.init import init_params
 from tinyllm.models.packing import pack_params
+from tinyllm.models.recurrent import (
+    recurrent_hidden_states,
+    recurrent_lm_backward,
+    recurrent_lm_forward,
+)
+from tinyllm.models.recurrent_config import (
+    CELLS,
+    RecurrentConfig,
+    read_recurrent_config,
+    recurrent_shapes,
+    write_recurrent_config,
+)
+from tinyllm.models.recurrent_facts import (
+    describe_recurrent,
+    pack_recurrent,
+    recurrent_flops,
+    recurrent_traced,
+    state_numbers,
+)
+from tinyllm.models.recurrent_init import init_recurrent_params
 from tinyllm.models.trace import traced
 
-Config = DecoderConfig
+Config = DecoderConfig | RecurrentConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +93,23 @@ ARCHITECTURES: dict[type, Architecture] = {
         kept_numbers=kv_numbers,
         flops=decoder_flops,
     ),
+    RecurrentConfig: Architecture(
+        model_types=tuple(CELLS),
+        read_config=read_recurrent_config,
+        write_config=write_recurrent_config,
+        describe=describe_recurrent,
+        param_shapes=recurrent_shapes,
+        init_params=init_recurrent_params,
+        pack=pack_recurrent,
+        forward=recurrent_lm_forward,
+        backward=recurrent_lm_backward,
+        hidden_states=recurrent_hidden_states,
+        head=head_forward,
+        traced=recurrent_traced,
+        scores_stay=lambda config: True,
+        kept_numbers=state_numbers,
+        flops=recurrent_flops,
+    ),
 }
 
 
@@ -82,7 +123,6 @@ def understand(keys: KeyReader) -> Config:
 
     The reader knows afterwards what keys nobody had a use for.
     """
+    refuse_what_is_not_weights(keys)
     kinds = {name: kind for kind in ARCHITECTURES.values() for name in kind.model_types}
-    name = keys.get("model_type")
-    kind = kinds.get(name) if isinstance(name, str) else None
-    return (kind or ARCHITECTURES[DecoderConfig]).read_config(keys)
+    return kinds[keys.string("model_type", tuple(kinds))].read_config(keys)

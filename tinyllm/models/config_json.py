@@ -42,7 +42,7 @@ def read_config_json(values: dict[str, Any], where: str) -> DecoderConfig:
 
 def understand_config(keys: KeyReader) -> DecoderConfig:
     """Do the same for a reader, which knows afterwards what keys nobody had a use for."""
-    _refuse_what_is_not_weights(keys)
+    refuse_what_is_not_weights(keys)
     name = keys.string("model_type", tuple(FAMILIES))
     family = FAMILIES[name]
     if keys.get("architectures") not in (None, [], [family.architecture]):
@@ -109,7 +109,8 @@ def read_eos(keys: KeyReader, vocab_size: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys(ids))
 
 
-def _refuse_what_is_not_weights(keys: KeyReader) -> None:
+def refuse_what_is_not_weights(keys: KeyReader) -> None:
+    """Raise ConfigError for weights that are quantised, or a model that brings its own code."""
     if keys.get("quantization_config"):
         raise ConfigError(
             f"{keys.where}: the weights are quantised (quantization_config); tinyllm reads "

@@ -56,13 +56,17 @@ def trace_names(n_layers: int) -> list[str]:
 
 def traced(xp: Backend, saved: Saved, names: Sequence[str]) -> dict[str, Array]:
     """Return the activations of these names. Raises UsageError for one that does not exist."""
-    known = trace_names(len(saved["layers"]))
+    check_names(names, trace_names(len(saved["layers"])), __name__)
+    return {name: _read(xp, saved, name) for name in names}
+
+
+def check_names(names: Sequence[str], known: Sequence[str], where: str) -> None:
+    """Raise UsageError for a name that is not known; `where` is the module that lists them."""
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise UsageError(f"there is no activation {name!r}{hint} tinyllm.models.trace has all")
-    return {name: _read(xp, saved, name) for name in names}
+            raise UsageError(f"there is no activation {name!r}{hint} {where} has all")
 
 
 def _read(xp: Backend, saved: Saved, name: str) -> Array:

@@ -55,8 +55,7 @@ def recurrent_forward(
 
     x (B, T, C), state (B, S), weight_ih (G, C), weight_hh (G, D) -> states (B, T, S)
 
-    h_t is the first D features of s_t, and `state` is s_0. Biases are (G,), where there are any. T
-    is at least 1.
+    h_t is the first D features of s_t, and `state` is s_0. Biases are (G,), where there are any.
     """
     D = state.shape[1] // cell.parts
     ax, _ = linear_forward(xp, xp.permute_dims(x, (1, 0, 2)), weight_ih, bias_ih)  # (T, B, G)
@@ -67,8 +66,9 @@ def recurrent_forward(
         states.append(after)
         kept.append(s_cell)
     biased = bias_ih is not None, bias_hh is not None
-    y = xp.permute_dims(xp.stack(states[1:]), (1, 0, 2))
-    return y, (x, states, weight_ih, weight_hh, biased, cell, kept)
+    from_start = xp.stack(states)  # (T + 1, B, S)
+    y = xp.permute_dims(from_start[1:, ...], (1, 0, 2))
+    return y, (x, from_start, weight_ih, weight_hh, biased, cell, kept)
 
 
 def recurrent_backward(
@@ -82,7 +82,7 @@ def recurrent_backward(
     """
     x, states, weight_ih, weight_hh, (bias_ih, bias_hh), cell, kept = saved
     D = weight_hh.shape[1]
-    dax, dah, ds = [], [], xp.zeros_like(states[0])
+    dax, dah, ds = [], [], xp.zeros_like(states[0, ...])
     for t in reversed(range(x.shape[1])):
         dax_t, dah_t, dstate = cell.backward(xp, dy[:, t, :] + ds, kept[t])
         ds = _added_to_output(xp, dstate, dah_t @ weight_hh)
@@ -91,7 +91,7 @@ def recurrent_backward(
     dax = rows(xp, xp.stack(dax[::-1]))  # (T B, G)
     dah = rows(xp, xp.stack(dah[::-1]))
     inputs = rows(xp, xp.permute_dims(x, (1, 0, 2)))  # (T B, C)
-    outputs = rows(xp, xp.stack(states[:-1])[..., :D])  # (T B, D), of the steps before
+    outputs = rows(xp, states[:-1, :, :D])  # (T B, D), of the steps before
     dx = xp.reshape(dax @ weight_ih, (x.shape[1], x.shape[0], x.shape[2]))
     return (
         xp.permute_dims(dx, (1, 0, 2)),
