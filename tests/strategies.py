@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from shapes import checked
-from tinyllm.gradcheck import gradient_error
+from tinyllm.central_differences import gradient_error
 
 sizes = st.integers(1, 5)
 rngs = st.integers(0, 2**32 - 1).map(np.random.default_rng)

@@ -13,14 +13,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tinyllm import checkpoints, errors
     from tinyllm.backend import get_backend
+    from tinyllm.gradient_checks import check_gradients
     from tinyllm.model import Model, load
     from tinyllm.tokenizers import load_tokenizer
 
-__all__ = ["Model", "checkpoints", "errors", "get_backend", "load", "load_tokenizer"]
+__all__ = [
+    "Model",
+    "check_gradients",
+    "checkpoints",
+    "errors",
+    "get_backend",
+    "load",
+    "load_tokenizer",
+]
 __version__ = "0.1.0"
 
 _HOME = {
     "Model": "tinyllm.model",
+    "check_gradients": "tinyllm.gradient_checks",
     "load": "tinyllm.model",
     "get_backend": "tinyllm.backend",
     "load_tokenizer": "tinyllm.tokenizers",

@@ -25,6 +25,7 @@ COMMANDS = {
     "tokenize": "turn text into token ids, and back",
     "convert": "turn llama2.c files and Meta's layout into Hugging Face's, and back",
     "info": "say what a model is, and what it needs",
+    "gradcheck": "check every gradient against central differences",
     "doctor": "say what this machine has for tinyllm, and what is wrong with it",
 }
 _ONLY_HERE = ("tokenize",)  # python -m tinyllm.tokenize would hide a module that Python itself has

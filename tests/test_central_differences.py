@@ -1,9 +1,9 @@
-"""tinyllm.gradcheck: does it see the mistakes that people make?"""
+"""tinyllm.central_differences: does it see the mistakes that people make?"""
 
 import numpy as np
 import pytest
 
-from tinyllm.gradcheck import gradient_error
+from tinyllm.central_differences import gradient_error
 from tinyllm.ops.activations import silu_forward
 from tinyllm.ops.linear import linear_backward, linear_forward
 from tinyllm.ops.norms import layernorm_forward, rmsnorm_forward
