@@ -22,7 +22,9 @@ FUNCTIONS = {
     for name, function in vars(importlib.import_module(f"tinyllm.ops.{module.name}")).items()
     if name.endswith(("_forward", "_backward"))
 }
-CONSTANTS = {"rope_half": (1, 2), "rope_interleaved": (1, 2)}  # the tables
+CONSTANTS = {  # the tables, the weights, the counts
+    "rope_half": (1, 2), "rope_interleaved": (1, 2), "negative_sampling": (2,), "glove": (4,),
+}  # fmt: skip
 
 
 def check(forward, backward, arrays, options, oracle, *, rng, constants=()):

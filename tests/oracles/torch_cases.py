@@ -101,6 +101,31 @@ def cross_entropy(draw, rng):
     return [logits, targets], {"label_smoothing": draw(st.sampled_from([0.0, 0.1, 0.9]))}, oracle
 
 
+def negative_sampling(draw, rng):
+    def oracle(x, targets, weight, noise, *, negatives):
+        pulled = (weight * F.logsigmoid(torch.einsum("ncd,nd->nc", targets, x))).sum(1)
+        pushed = F.logsigmoid(-torch.einsum("nd,sd->ns", x, noise)).mean(1)
+        return -pulled - negatives * weight.sum(1) * pushed
+
+    N, C, S, D = (draw(sizes) for _ in range(4))
+    shapes, scale = ((N, D), (N, C, D), (S, D)), draw(scales)
+    x, targets, noise = (scale * rng.standard_normal(shape) for shape in shapes)
+    weight = rng.random((N, C)) * (rng.random((N, C)) < 0.7)
+    return [x, targets, weight, noise], {"negatives": draw(st.integers(1, 20))}, oracle
+
+
+def glove(draw, rng):
+    def oracle(x, y, b, c, counts, *, x_max, alpha):
+        residual = torch.linalg.vecdot(x, y) + b + c - counts.log()
+        return (counts / x_max).clamp(max=1) ** alpha * residual**2
+
+    N, D = draw(sizes), draw(sizes)
+    x, y = draw(scales) * rng.standard_normal((2, N, D))
+    b, c = rng.standard_normal((2, N))
+    options = {"x_max": draw(st.sampled_from([1.0, 100.0])), "alpha": draw(st.floats(0.1, 1))}
+    return [x, y, b, c, 10 ** rng.uniform(-2, 4, N)], options, oracle
+
+
 def rope_half(draw, rng):
     return rope(draw, rng, pairs=lambda x, r: (x[..., :r], x[..., r:]), join=torch.cat)
 
@@ -176,7 +201,7 @@ CASES = {
     case.__name__: case
     for case in (
         linear, embedding, rmsnorm, layernorm, relu, gelu, gelu_tanh, silu, dropout, softmax,
-        log_softmax, cross_entropy, rope_half, rope_interleaved, attention,
+        log_softmax, cross_entropy, negative_sampling, glove, rope_half, rope_interleaved, attention,
         torch_recurrent.tanh_cell, torch_recurrent.relu_cell, torch_recurrent.lstm_cell,
         torch_recurrent.linear_candidate_cell, torch_recurrent.gru_cell, torch_recurrent.recurrent,
     )

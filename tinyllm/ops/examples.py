@@ -75,6 +75,16 @@ def _cross_entropy(rng: Rng) -> Example:
     return [logits, targets], {"label_smoothing": 0.1}
 
 
+def _negative_sampling(rng: Rng) -> Example:
+    x, targets, noise = (rng.standard_normal(shape) for shape in ((3, 4), (3, 2, 4), (5, 4)))
+    return [x, targets, rng.random((3, 2)), noise], {"negatives": 6}
+
+
+def _glove(rng: Rng) -> Example:
+    x, y, b, c = (rng.standard_normal(shape) for shape in ((3, 4), (3, 4), (3,), (3,)))
+    return [x, y, b, c, np.asarray([0.1, 5.0, 20.0])], {"x_max": 10.0, "alpha": 0.75}
+
+
 EXAMPLES: dict[str, Callable[[Rng], Example]] = {
     "linear": _normal((2, 3, 4), (5, 4), (5,)),
     "embedding": _embedding,
@@ -88,6 +98,8 @@ EXAMPLES: dict[str, Callable[[Rng], Example]] = {
     "softmax": _normal((2, 3)),
     "log_softmax": _normal((2, 3)),
     "cross_entropy": _cross_entropy,
+    "negative_sampling": _negative_sampling,
+    "glove": _glove,
     "rope_half": _normal((2, 3, 4, 6), (4, 3), (4, 3)),
     "rope_interleaved": _normal((2, 3, 4, 6), (4, 3), (4, 3)),
     "attention": _normal((2, 4, 3, 6), (2, 2, 5, 6), (2, 2, 5, 7), (4, 3, 5), softcap=5.0),
@@ -100,4 +112,9 @@ EXAMPLES: dict[str, Callable[[Rng], Example]] = {
 }
 
 # Arguments of floats that are constants all the same, so that their gradient is None.
-CONSTANTS = {"rope_half": ("cos", "sin"), "rope_interleaved": ("cos", "sin")}
+CONSTANTS = {
+    "rope_half": ("cos", "sin"),
+    "rope_interleaved": ("cos", "sin"),
+    "negative_sampling": ("weight",),
+    "glove": ("counts",),
+}
