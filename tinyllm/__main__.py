@@ -22,6 +22,7 @@ COMMANDS = {
     "chat": "talk with a model",
     "train": "train a model, and go on where a run was stopped",
     "plot": "draw the losses of runs",
+    "embed": "learn word vectors from text, ask them, draw them, judge them",
     "tokenize": "turn text into token ids, and back",
     "convert": "turn llama2.c files and Meta's layout into Hugging Face's, and back",
     "info": "say what a model is, and what it needs",
