@@ -91,6 +91,8 @@ def _checked(args: argparse.Namespace, messages: Messages) -> Iterator[Row]:
             yield plain(args.model), check
         return
     operations, models = list(of_operations.EXAMPLES), list(of_models.EXAMPLES)
+    if args.arch is not None and (args.names or args.arch not in models):
+        raise UsageError(f"--arch takes the place of names, and is one of {', '.join(models)}")
     chosen = [args.arch] if args.arch is not None else args.names or operations + models
     for name in chosen:
         if name not in operations + models:
@@ -98,8 +100,6 @@ def _checked(args: argparse.Namespace, messages: Messages) -> Iterator[Row]:
                 f"there is no operation or model {name!r}; operations are {', '.join(operations)}, "
                 f"models {', '.join(models)}"
             )
-    if args.arch is not None and (args.names or args.arch not in models):
-        raise UsageError(f"--arch takes the place of names, and is one of {', '.join(models)}")
     xp = get_backend(args.backend)
     for name in chosen:
         messages.status(f"checking {name} …")

@@ -53,8 +53,8 @@ def check_operation(
     pair, backend = pairs()[name], xp or get_backend("numpy")
     errors: dict[str, float] = {}
     for sample in range(samples):
-        rng = np.random.default_rng([seed, sample])
-        arrays, options = EXAMPLES[name](rng)
+        arrays, options = EXAMPLES[name](np.random.default_rng([seed, sample, 0]))
+        rng = np.random.default_rng([seed, sample, 1])  # not that of a dropout in the options
         for i, (argument, array) in enumerate(zip(pair.arguments, arrays, strict=False)):
             if array.dtype.kind == "f" and argument not in CONSTANTS.get(name, ()):
                 error = _argument_error(backend, pair, i, arrays, options, rng)
@@ -122,7 +122,8 @@ def _model_errors(
         v = size * rng.standard_normal(p.shape)
         upper, lower = (logits({name: xp.asarray(p + h * v)})[0] for h in (STEP, -STEP))
         jv = (upper - lower) / (2 * STEP)
-        scale = np.linalg.norm(jv) + 1e-3 * np.linalg.norm(y)  # a parameter may have no effect
+        # A parameter may have no effect, and a score may always be 0.
+        scale = np.linalg.norm(jv) + 1e-3 * np.linalg.norm(y) + np.finfo(np.float64).tiny
         grad = xp.to_numpy(grads[name]) if name in grads else None
         fits = grad is not None and grad.shape == p.shape
         errors[name] = float(abs(np.sum(dy * jv) - np.sum(grad * v)) / scale) if fits else math.inf
