@@ -19,11 +19,16 @@ def points(rows: Sequence[dict[str, Any]], key: str) -> tuple[list[float], list[
 
 
 def smoothed(values: Sequence[float], kept: float) -> list[float]:
-    """Average each number with those before it, of which the i-th before counts keptⁱ.
+    """Average each number with its neighbours, of which the i-th on either side counts keptⁱ.
 
-    >>> smoothed([4.0, 1.0], 0.5)
-    [4.0, 2.0]
+    >>> smoothed([3.0, 0.0], 0.5)
+    [2.5, 0.5]
     """
+    before, after = _with_those_before(values, kept), _with_those_before(values[::-1], kept)[::-1]
+    return [(a + b) / 2 for a, b in zip(before, after, strict=True)]
+
+
+def _with_those_before(values: Sequence[float], kept: float) -> list[float]:
     out, total, weight = [], 0.0, 0.0
     for value in values:
         total, weight = kept * total + value, kept * weight + 1.0
