@@ -134,7 +134,7 @@ MISTAKES = {
         linear.linear_backward, "xp.sum(dy, axis=0)", "xp.mean(dy, axis=0)", ["linear", "qwen2"],
     ),
     "scores without 1/sqrt(d) on the way back": (
-        blocked.blocked_backward, "dscores *= scale", "pass", ["llama"],
+        blocked.blocked_backward, "scale * (dscores @", "(dscores @", ["llama"],
     ),
     "the formula's scores without it": (
         attention_op.attention_backward, "dscores = scale *", "dscores =",
@@ -174,7 +174,7 @@ MISTAKES = {
         ["mistral"],
     ),
     "the mask forgotten on the way back": (
-        blocked.blocked_backward, "shape, hidden, scale)", "shape, None, scale)",
+        blocked.blocked_backward, "shape, hidden)", "shape, None)",
         ["llama", "mistral"],
     ),
     "gate and up changed places": (

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinyllm_numpy.threads import one_blas_thread, parallel_map
 
-ROWS = 256  # queries of a block, counting all heads that share their keys
+ROWS = 128  # queries of a block, counting all heads that share their keys
 SMALL = 2**16  # scores: so few are one block
 FEW = 2**12  # scores of a key head: with so few, going from head to head costs more than they do
 SHARED = 2**19  # scores: from here on it pays to share the heads among workers
@@ -86,17 +86,17 @@ def blocked_backward(dy: Any, saved: Blocked) -> tuple[Any, Any, Any]:
 
     def head(b: int, j: int, heads: slice, blocks: list[Any]) -> None:
         for rows, keys, hidden in blocks:
-            queries, dout = _rows(q[b, heads, rows]), _rows(dy[b, heads, rows])
+            queries, dout = scale * _rows(q[b, heads, rows]), _rows(dy[b, heads, rows])
             shape = (*q[b, heads, rows].shape[:2], keys.stop - keys.start)
-            probs = _scores(queries, k[b, j, keys], shape, hidden, scale)
+            probs = _scores(queries, k[b, j, keys], shape, hidden)
             probs -= _rows(logsum[b, heads, rows])
             np.exp(probs, out=probs)
             dv[b, j, keys] += probs.T @ dout
             dscores = dout @ v[b, j, keys].T
             dscores -= _rows(along[b, heads, rows])
             dscores *= probs
-            dscores *= scale
-            dq[b, heads, rows] = (dscores @ k[b, j, keys]).reshape(q[b, heads, rows].shape)
+            dqueries = scale * (dscores @ k[b, j, keys])
+            dq[b, heads, rows] = dqueries.reshape(q[b, heads, rows].shape)
             dk[b, j, keys] += dscores.T @ queries
 
     _for_each_key_head(head, q, k, mask)
@@ -107,7 +107,7 @@ def _forward(
     q: Any, k: Any, v: Any, shape: tuple[int, ...], hidden: Hidden | None, scale: float
 ) -> tuple[Any, Any]:
     """One block: q (..., N, d), k (..., n, d), v (..., n, e) -> o (..., N, e), L (..., N, 1)."""
-    scores = _scores(q, k, shape, hidden, scale)
+    scores = _scores(scale * q, k, shape, hidden)
     highest = np.maximum.reduce(scores, axis=-1, keepdims=True)
     if hidden is not None:
         highest[highest == -np.inf] = 0.0  # a query that sees nothing gives 0
@@ -122,9 +122,9 @@ def _forward(
     return o, highest
 
 
-def _scores(q: Any, k: Any, shape: tuple[int, ...], hidden: Hidden | None, scale: float) -> Any:
-    """S = scale Q Kᵀ, and -inf where hidden; `shape` has heads and queries as `hidden` has them."""
-    scores = np.matmul(q * scale, k.swapaxes(-1, -2))
+def _scores(q: Any, k: Any, shape: tuple[int, ...], hidden: Hidden | None) -> Any:
+    """S = Q Kᵀ, and -inf where hidden; `shape` has heads and queries as `hidden` has them."""
+    scores = np.matmul(q, k.swapaxes(-1, -2))
     if hidden is not None:
         scores.reshape(shape)[..., hidden.run] += hidden.bias
     return scores
