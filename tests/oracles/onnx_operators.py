@@ -11,6 +11,7 @@ from tinyllm.ops.activations import gelu_forward, gelu_tanh_forward, silu_forwar
 from tinyllm.ops.attention import attention_forward, attention_mask
 from tinyllm.ops.losses import IGNORED, cross_entropy_forward
 from tinyllm.ops.norms import layernorm_forward, rmsnorm_forward
+from tinyllm.ops.recurrent import LSTM, TANH, recurrent_forward
 from tinyllm.ops.rope import rope_half_forward, rope_interleaved_forward
 from tinyllm.ops.softmax import log_softmax_forward, softmax_forward
 
@@ -201,13 +202,37 @@ def _reduced(name, loss, log_probs, targets, ignore_index, reduction, expected):
         yield name, np.where(counted, one_each, 0.0), expected
 
 
+# Recurrent networks: time is the first axis, and the gates have an order of their own
+
+
+def lstm(xp, given, expected, *, hidden_size):
+    """Check the last output; ONNX's gates are input, output, forget, cell."""
+    yield from _last_output(xp, given, expected, LSTM, hidden_size, order=(0, 2, 3, 1))
+
+
+def rnn(xp, given, expected, *, hidden_size):
+    """Check the last output."""
+    yield from _last_output(xp, given, expected, TANH, hidden_size, order=(0,))
+
+
+def _last_output(xp, given, expected, cell, D, order):
+    """Run one direction without biases, from a state of zeros; put the gates into our order."""
+    rows = np.concatenate([np.arange(gate * D, (gate + 1) * D) for gate in order])
+    x = given["X"].swapaxes(0, 1)
+    state = np.zeros((len(x), cell.parts * D), np.float32)
+    y = run(xp, recurrent_forward, x, state, given["W"][0][rows], given["R"][0][rows], cell=cell)
+    yield "Y_h", y[None, :, -1, :D], expected["Y_h"]
+
+
 OPERATORS = {
     "Attention": attention,
     "Gelu": gelu,
     "LayerNormalization": layer_normalization,
+    "LSTM": lstm,
     "LogSoftmax": log_softmax,
     "NegativeLogLikelihoodLoss": negative_log_likelihood,
     "RMSNormalization": rms_normalization,
+    "RNN": rnn,
     "RotaryEmbedding": rotary_embedding,
     "Softmax": softmax,
     "SoftmaxCrossEntropyLoss": softmax_cross_entropy,

@@ -15,14 +15,11 @@ FOLDER = DATA / "oracles" / "onnx"
 INDEX = json.loads((FOLDER / "index.json").read_text()) if FOLDER.exists() else {}
 
 _OPTIMISER = "an optimiser: no function of tinyllm.ops; optimisers come with training"
-_RECURRENT = "tinyllm has no recurrent networks yet"
 _WEIGHTS = "weighs the classes, which no language model's loss does; tinyllm has no such weights"
 DOES_NOT_APPLY = {  # a case or an operator: why
     "Adagrad": _OPTIMISER,
     "Adam": _OPTIMISER,
     "Momentum": _OPTIMISER,
-    "LSTM": _RECURRENT,
-    "RNN": _RECURRENT,
 } | dict.fromkeys(
     [
         "test_nllloss_NCd1_mean_weight_negative_ii",

@@ -58,7 +58,7 @@ def recurrent_lm_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[None, P
     for i in reversed(range(config.n_layers)):
         s_dropout, s_layer, _ = saved["layers"][i]
         dx, _, *dweights = recurrent_backward(xp, _as_state(xp, dx, config), s_layer)
-        grads |= dict(zip(_names(i, "model.rnn."), dweights, strict=True))
+        grads = dict(zip(_names(i, "model.rnn."), dweights, strict=True)) | grads
         dx = dropout_backward(xp, dx, s_dropout)
     _, dembedding = embedding_backward(xp, dx, saved["embed_tokens"])
     if config.tie_embeddings:

@@ -84,8 +84,7 @@ def recurrent_backward(
     D = weight_hh.shape[1]
     dax, dah, ds = [], [], xp.zeros_like(states[0, ...])
     for t in reversed(range(x.shape[1])):
-        dax_t, dah_t, dstate = cell.backward(xp, dy[:, t, :] + ds, kept[t])
-        ds = _added_to_output(xp, dstate, dah_t @ weight_hh)
+        dax_t, dah_t, ds = step_gradient(xp, dy[:, t, :] + ds, kept[t], weight_hh, cell)
         dax.append(dax_t)
         dah.append(dah_t)
     dax = rows(xp, xp.stack(dax[::-1]))  # (T B, G)
@@ -103,9 +102,15 @@ def recurrent_backward(
     )
 
 
-def _added_to_output(xp: Backend, dstate: Array, dh: Array) -> Array:
-    """Add the gradient that the output has through W_hh to that of the state it is a part of."""
-    D = dh.shape[1]
-    if dstate.shape[1] == D:
-        return dstate + dh
-    return xp.concat([dstate[:, :D] + dh, dstate[:, D:]], axis=1)
+def step_gradient(
+    xp: Backend, ds: Array, kept: Saved, weight_hh: Array, cell: Cell
+) -> tuple[Array, Array, Array]:
+    """Go one step back: daˣ, daʰ and ds_{t-1} = dcell + [daʰ W_hh, 0] from ds_t.
+
+    The output, which alone goes through W_hh, is the first part of the state.
+    """
+    dax, dah, dstate = cell.backward(xp, ds, kept)
+    dh, D = dah @ weight_hh, weight_hh.shape[1]
+    if cell.parts == 1:
+        return dax, dah, dstate + dh
+    return dax, dah, xp.concat([dstate[:, :D] + dh, dstate[:, D:]], axis=1)
