@@ -126,6 +126,7 @@ def experiment(tokens: Any, scale: Scale, seed: int) -> Losses:
     losses: Losses = {}
     for name, positions in WAYS.items():
         model = config(positions, int(tokens.max()) + 1, scale)
+        print(f"training {name}, seed {seed}", file=sys.stderr)
         p = train(model, trained, scale, seed)
         losses[name] = {n: loss_at_the_end(p, model, held_out, scale.texts, n) for n in LENGTHS}
         for stretched, kind in STRETCHED.items() if name == "RoPE" else ():

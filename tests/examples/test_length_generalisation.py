@@ -15,7 +15,8 @@ def out():
     run = subprocess.run(
         [sys.executable, "-W", "error", EXAMPLE, "--quick"], capture_output=True, text=True
     )
-    assert (run.returncode, run.stderr) == (0, "")
+    assert run.returncode == 0, run.stderr
+    assert len(run.stderr.splitlines()) == 5  # how far it is, and no warning
     return run.stdout
 
 

@@ -1,6 +1,6 @@
 """The activations of a forward pass, by name: read out of what it saved for its backward pass.
 
-embed_tokens                            the embedded tokens             (B, T, D)
+embed_tokens                            tokens, and what positions add  (B, T, D)
 layers.3.input                          the residual stream before      (B, T, D)
 layers.3.input_layernorm                what attention is given         (B, T, D)
 layers.3.self_attn.q .k .v              heads, q and k after rotation   (B, H or K, T, d)
