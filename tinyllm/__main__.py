@@ -21,6 +21,7 @@ COMMANDS = {
     "generate": "continue a prompt",
     "chat": "talk with a model",
     "train": "train a model, and go on where a run was stopped",
+    "evaluate": "say how well a model predicts a text, or answers questions",
     "plot": "draw the losses of runs",
     "embed": "learn word vectors from text, ask them, draw them, judge them",
     "tokenize": "turn text into token ids, and back",

@@ -17,6 +17,7 @@ from tinyllm.checkpoints import (
     write_checkpoint,
 )
 from tinyllm.errors import CheckpointError, UsageError
+from tinyllm.evaluation.scoring import target_logprobs
 from tinyllm.inference.generation import (
     Generation,
     GenerationOptions,
@@ -140,12 +141,30 @@ class Model:
 
         `tokens` may be a list of lists. Raises UsageError for ids that the model does not have.
         """
-        xp, tree, config, ids = self.xp, self._tree(), self.config, self._host_tokens(tokens)
+        hidden = self._hidden_states(self._host_tokens(tokens))
+        return self._kind.head(self.xp, hidden, self._tree())[0]
+
+    def logprobs(self, tokens: Any, targets: Any) -> Any:
+        """Return the log-probability of each target in nats, and 0 for a target of -100.
+
+        tokens (B, T), targets (B, T) -> (B, T), in NumPy's float64
+
+        There are never the logits of all tokens at once. Raises UsageError for ids that the model
+        does not have.
+        """
+        ids, wanted = self._host_tokens(tokens), self._host_tokens(targets, ignored=True)
+        xp, tree, hidden = self.xp, self._tree(), self._hidden_states(ids)
+        return target_logprobs(
+            xp, hidden, wanted, lambda rows: self._kind.head(xp, rows, tree)[0],
+            self.config.vocab_size,
+        )  # fmt: skip
+
+    def _hidden_states(self, ids: Any) -> Array:
+        """Run all but the head: ids (B, T), on the host -> (B, T, D)."""
+        xp, tree, config = self.xp, self._tree(), self.config
         if self._kind.scores_stay(config):
-            hidden = make_reader(xp, tree, config, batch=len(ids), capacity=ids.shape[1]).read(ids)
-        else:
-            hidden = self._kind.hidden_states(xp, xp.asarray(ids), tree, config)
-        return self._kind.head(xp, hidden, tree)[0]
+            return make_reader(xp, tree, config, batch=len(ids), capacity=ids.shape[1]).read(ids)
+        return self._kind.hidden_states(xp, xp.asarray(ids), tree, config)
 
     def trace(self, tokens: Any, names: Sequence[str]) -> tuple[Array, dict[str, Array]]:
         """Score every next token, and return activations by name (see `tinyllm.models.trace`)."""

@@ -32,7 +32,7 @@ def read_prompt(args: argparse.Namespace) -> str:
     if len(given) > 1:
         raise UsageError("give one prompt: as an argument, with --prompt, or with --prompt-file")
     if args.prompt_file is not None:
-        text = _decode(_read_file(Path(args.prompt_file)), plain(args.prompt_file))
+        text = read_text_file(Path(args.prompt_file))
     elif not given or given == ["-"]:
         text = _read_stdin(asked=bool(given))
     else:
@@ -40,8 +40,15 @@ def read_prompt(args: argparse.Namespace) -> str:
     return unescape(text) if args.escape else text
 
 
+def read_text_file(path: Path) -> str:
+    """Read UTF-8 from a file, or a pipe, as a shell's <(command) is one.
+
+    Raises UsageError where it cannot be read, is larger than LONGEST, or is not UTF-8: where.
+    """
+    return _decode(_read_file(path), plain(path))
+
+
 def _read_file(path: Path) -> bytes:
-    """Read a file, or a pipe, as a shell's <(command) is one."""
     if not path.is_fifo() and not path.is_char_device():
         return read_bytes(path, UsageError, LONGEST)
     try:

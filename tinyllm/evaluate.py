@@ -1,0 +1,184 @@
+"""Judge a model: python -m tinyllm.evaluate perplexity … or choices …
+
+    perplexity --model FOLDER --text FILE --protocol doc
+    choices --model FOLDER questions.jsonl
+
+python -m tinyllm.evaluate PART --help explains one.
+"""
+
+if __name__ == "__main__":
+    from tinyllm.cli import interrupts
+
+    interrupts.end_quietly()
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinyllm.cli.arguments import add_common, add_model, load_model, whole
+from tinyllm.cli.command import Parser, run_command
+from tinyllm.cli.terminal import Messages
+from tinyllm.cli.text_input import read_text_file
+from tinyllm.errors import UsageError
+from tinyllm.shown import plain
+
+if TYPE_CHECKING:
+    from tinyllm.evaluation import Choices, Perplexity
+
+_PERPLEXITY = """Say how surprised a model is by a text.
+
+The protocols give different numbers by design, so each stands beside its own:
+    chunk    blocks of --context tokens, all but the first token of each scored
+    stride   a window that slides on by --stride; every token is scored once
+    doc      each document from BOS to EOS, cut at --context tokens
+Bits per byte compare across tokenizers, perplexities only for the same one. In
+JSON, what is infinite or cannot be said is null.
+"""
+_CHOICES = """Say how often a model prefers the right one of several continuations.
+
+Each line of FILE is {"prompt": TEXT, "choices": [TEXT, TEXT, …], "answer": INDEX},
+where a choice begins with its own space, or has HellaSwag's keys.
+"""
+_SEPARATOR = "<|endoftext|>"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Hand over to the part that the first word names; return its exit code."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words and words[0] in PARTS:
+        return PARTS[words[0]](words[1:])
+    parser = Parser(prog="python -m tinyllm.evaluate", usage="%(prog)s PART …", description=__doc__)
+    add_common(parser)
+    parser.add_argument("part", nargs="?", help=argparse.SUPPRESS)
+    return run_command(parser, explain, words[:1])
+
+
+def explain(args: argparse.Namespace, messages: Messages) -> int:
+    """Refuse what is no part of the command."""
+    what = "which part?" if args.part is None else f"there is no part {args.part!r};"
+    raise UsageError(f"{what} there are {' and '.join(PARTS)}")
+
+
+def perplexity_main(argv: Sequence[str]) -> int:
+    """Run the part "perplexity"; return its exit code."""
+    parser = Parser(prog="python -m tinyllm.evaluate perplexity", description=_PERPLEXITY)
+    add_model(parser)
+    parser.add_argument("--text", type=Path, required=True, metavar="FILE", help="text in UTF-8")
+    parser.add_argument(
+        "--protocol", choices=["chunk", "stride", "doc"], default="chunk",
+        help="how the text is cut (default: chunk)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--context", dest="window", type=whole, metavar="N",
+        help="the tokens that are read at once (default: the model's, 2048 at most)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--stride", type=whole, metavar="S", help="for stride (default: half the context)"
+    )
+    parser.add_argument(
+        "--separator", default=_SEPARATOR, metavar="TEXT",
+        help=f"for doc: what stands between documents (default: {_SEPARATOR})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--bos", action=argparse.BooleanOptionalAction,
+        help="begin with BOS (default: as prompts of the model do; in doc, if there is one)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--eos", action=argparse.BooleanOptionalAction,
+        help="score EOS at the end, too (default: in doc, if there is one)",
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_common(parser)
+    return run_command(parser, measure_perplexity, argv)
+
+
+def choices_main(argv: Sequence[str]) -> int:
+    """Run the part "choices"; return its exit code."""
+    parser = Parser(prog="python -m tinyllm.evaluate choices", description=_CHOICES)
+    add_model(parser)
+    parser.add_argument("file", type=Path, metavar="FILE", help="questions, one on each line")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_common(parser)
+    return run_command(parser, measure_choices, argv)
+
+
+def measure_perplexity(args: argparse.Namespace, messages: Messages) -> int:
+    """Read the text, score it, print the numbers and what they depend on."""
+    from tinyllm.evaluation import perplexity
+
+    _require_output()
+    documents = [read_text_file(args.text)]
+    if args.protocol == "doc":
+        if not args.separator:
+            raise UsageError("--separator is empty; expected the text between two documents")
+        parts = [part.strip("\n") for part in documents[0].split(args.separator)]
+        documents = [part for part in parts if part.strip()]
+    found = perplexity(
+        load_model(args, messages),
+        documents,
+        protocol=args.protocol,
+        context=args.window,
+        stride=args.stride,
+        bos=args.bos,
+        eos=args.eos,
+        report=messages.status,
+    )
+    messages.clear()
+    sys.stdout.write((_json(asdict(found)) if args.json else perplexity_lines(found)) + "\n")
+    return 0
+
+
+def perplexity_lines(found: "Perplexity") -> str:
+    """Say it for people: the number, and in the second line all that it depends on."""
+    per_byte = "" if found.bits_per_byte is None else f", {found.bits_per_byte:.4f} bits per byte"
+    stride = "" if found.stride is None else f", stride {found.stride}"
+    ends = [name for name, there in (("BOS", found.bos), ("EOS", found.eos)) if there]
+    return (
+        f"perplexity {found.ppl:.4f}: {found.nll:.4f} nats a token{per_byte}\n"
+        f"protocol {found.protocol}, context {found.context}{stride},"
+        f" {' and '.join(ends) or 'neither BOS nor EOS'}; {found.tokens_scored:,} tokens and"
+        f" {found.bytes_scored:,} bytes scored of {found.documents:,} texts;"
+        f" tokenizer of {found.tokenizer}"
+    )
+
+
+def measure_choices(args: argparse.Namespace, messages: Messages) -> int:
+    """Read the questions, score their choices, print how many are right."""
+    from tinyllm.evaluation import answer_choices, read_questions
+
+    _require_output()
+    questions = read_questions(read_text_file(args.file), plain(args.file))
+    found = answer_choices(load_model(args, messages), questions, messages.status)
+    messages.clear()
+    sys.stdout.write((_json(asdict(found)) if args.json else choices_line(found)) + "\n")
+    return 0
+
+
+def choices_line(found: "Choices") -> str:
+    """Say it for people."""
+    return (
+        f"acc {found.acc:.4f} by log-probability, acc_norm {found.acc_norm:.4f} by"
+        f" log-probability per byte, chance {found.chance:.4f}; {found.questions:,} questions"
+    )
+
+
+def _require_output() -> None:
+    if sys.stdout is None:
+        raise UsageError("standard output is closed: there is nowhere to write the numbers")
+
+
+def _json(fields: dict[str, Any]) -> str:
+    """JSON knows no infinity."""
+    infinite = {k: None for k, v in fields.items() if isinstance(v, float) and math.isinf(v)}
+    return json.dumps(fields | infinite, ensure_ascii=False)
+
+
+PARTS = {"perplexity": perplexity_main, "choices": choices_main}
+
+if __name__ == "__main__":
+    sys.exit(main())
