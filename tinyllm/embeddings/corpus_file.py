@@ -24,14 +24,19 @@ def open_corpus(path: Path) -> Iterator[Iterator[str]]:
     """
     try:
         if not (path.is_file() or path.is_fifo()):
-            what = "is a folder" if path.is_dir() else "no such file"
-            raise UsageError(f"{plain(path)}: {what}; expected a text file")
+            raise UsageError(f"{plain(path)}: {_not_a_file(path)}; expected a text file")
         with path.open("rb") as file:
             yield corpus_lines(file, plain(path))
     except UsageError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         raise UsageError(f"{plain(path)}: cannot be read: {error}") from error
+
+
+def _not_a_file(path: Path) -> str:
+    if path.is_dir():
+        return "is a folder"
+    return "is no regular file" if path.exists() else "no such file"
 
 
 def corpus_lines(file: BinaryIO, where: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tinyllm.backend import Array, Backend, Params
 from tinyllm.embeddings.cooccurrence import Cooccurrences
-from tinyllm.embeddings.options import check_positive, check_seed, check_whole
+from tinyllm.embeddings.options import check_loss, check_positive, check_seed, check_whole
 from tinyllm.embeddings.sparse import sum_rows, take_rows
 from tinyllm.errors import UsageError
 from tinyllm.ops.glove import glove_backward, glove_forward
@@ -70,13 +70,14 @@ def train_glove(
     for epoch in range(1, options.epochs + 1):
         order, loss = rng.permutation(len(counts.counts)), 0.0
         for first in range(0, len(order), options.batch_size):
-            loss += _step(xp, params, squares, counts, order[first:][: options.batch_size], options)
-        if not np.isfinite(loss):
-            raise UsageError(f"the loss is {loss} after pass {epoch}: lower lr")
+            at = order[first : first + options.batch_size]
+            loss += _step(xp, params, squares, counts, at, options)
+            check_loss(loss, epoch)
         report(epoch, loss / len(order), options.lr)
     return params
 
 
+@np.errstate(over="ignore", invalid="ignore")  # the loss shows it
 def _step(
     xp: Backend,
     params: Params,

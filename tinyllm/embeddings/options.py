@@ -1,4 +1,4 @@
-"""Checks that the options of word2vec and GloVe share: one line that says what is wrong."""
+"""Checks that word2vec and GloVe share: each raises one line that says what is wrong."""
 
 import math
 from typing import Any
@@ -21,6 +21,12 @@ def check_positive(options: Any, *names: str) -> None:
         value = getattr(options, name)
         if not (value > 0 and math.isfinite(value)):
             raise UsageError(f"{name} is {value}, expected a number above 0")
+
+
+def check_loss(loss: float, epoch: int) -> None:
+    """Raise UsageError where a loss is no number any more: what follows would be for nothing."""
+    if not math.isfinite(loss):
+        raise UsageError(f"the loss is {loss} in pass {epoch}: lower lr, or batch_size")
 
 
 def check_seed(seed: int) -> None:

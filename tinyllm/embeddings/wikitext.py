@@ -9,8 +9,8 @@ import html
 import re
 from collections.abc import Iterable, Iterator
 
-_OPENING = r"\{\{|\{\||<!--|<(?:ref|math|gallery|timeline|source|code|pre)\b[^<>]*(?<!/)>"
-_CLOSING = r"\}\}|\|\}(?!\})|-->|</(?:ref|math|gallery|timeline|source|code|pre)\s*>"
+_OPENING = r"\{\{|\{\||<(?:ref|math|gallery|timeline|source|code|pre)\b[^<>]*(?<!/)>"
+_CLOSING = r"\}\}|\|\}(?!\})|</(?:ref|math|gallery|timeline|source|code|pre)\s*>"
 _NOT_PROSE = re.compile(rf"(?P<open>{_OPENING})|(?P<close>{_CLOSING})|(?P<heading>\n=)", re.I)
 _LINK = re.compile(r"\[\[([^\[\]]*)\]\]")
 _NOT_SHOWN = re.compile(r"\s*(?:file|image|category|media|[a-z]{2,3}):", re.I)
@@ -35,7 +35,7 @@ def dump_lines(lines: Iterable[str]) -> Iterator[str]:
     for line in lines:
         if "<ns>" in line:
             wanted = "<ns>0</ns>" in line
-        elif "<redirect " in line:
+        if "<redirect " in line:
             wanted = False
         if not page:
             _, tag, rest = line.partition("<text")
@@ -58,14 +58,20 @@ def prose(wikitext: str) -> str:
     >>> prose("'''Oslo'''{{pron|x}} lies in [[Norway]].<ref>[http://x.no]</ref>")
     "'''Oslo''' lies in Norway."
     """
-    text = html.unescape(_outside(wikitext))
+    text = html.unescape(_outside(_without_comments(wikitext)))
     for _ in range(LINK_DEPTH):
         text = _LINK.sub(_label, text)
     return _TAG_OR_URL.sub(" ", text)
 
 
+def _without_comments(wikitext: str) -> str:
+    """Drop comments; one that never ends goes as far as the next one."""
+    first, *others = wikitext.split("<!--")
+    return first + "".join(other.partition("-->")[2] for other in others)
+
+
 def _outside(wikitext: str) -> str:
-    """Return what stands outside of templates, tables, comments and references, however nested.
+    """Return what stands outside of templates, tables and references, however nested.
 
     A heading ends all of them: one that is never closed costs a section, not the page.
     """

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinyllm.backend import Array, Backend, Params
-from tinyllm.embeddings.options import check_positive, check_seed, check_whole
+from tinyllm.embeddings.options import check_loss, check_positive, check_seed, check_whole
 from tinyllm.embeddings.sparse import sum_rows, take_rows
 from tinyllm.embeddings.vocabulary import Corpus, check_length
 from tinyllm.embeddings.windows import (
@@ -72,7 +72,7 @@ def train_word2vec(
     """Train on a corpus; return the tables `input.weight` and `output.weight`, (V, D) each.
 
     After each pass `report` is told its number, the mean loss of a window, and the learning rate.
-    Raises UsageError where no line has two words, or the loss stops being a number.
+    Raises UsageError where no line has two words that are kept, or the loss stops being a number.
     """
     check_length(corpus, options.window)
     rng = np.random.Generator(np.random.PCG64(options.seed))
@@ -89,16 +89,16 @@ def train_word2vec(
         ):
             noise = draw(rng, cumulative, (2, options.noise_size))
             loss += _step(xp, params, windows, noise, lr, options)
+            check_loss(loss, epoch)
             seen += len(windows.centres)
             lr = options.lr * max(1 - seen / expected, LAST_LR)
-        if seen == first:
-            raise UsageError("no line has two words that are kept: there is nothing to learn from")
-        if not np.isfinite(loss):
-            raise UsageError(f"the loss is {loss} after pass {epoch}: lower lr, or batch_size")
-        report(epoch, loss / (seen - first), lr)
+        report(epoch, loss / max(seen - first, 1), lr)
+    if not seen:
+        raise UsageError("no line has two words that are kept: there is nothing to learn from")
     return params
 
 
+@np.errstate(over="ignore", invalid="ignore")  # the loss shows it
 def _step(
     xp: Backend,
     params: Params,
@@ -110,6 +110,7 @@ def _step(
     """Go one step down the gradient of two halves of a batch, for two workers; return the loss."""
     gradients = GRADIENTS[options.method]
 
+    @np.errstate(over="ignore", invalid="ignore")  # of this worker
     def half(share: tuple[Windows, np.ndarray]) -> tuple[Array, list[SparseGrad]]:
         return gradients(xp, params, *share, negatives=options.negatives)
 

@@ -1,4 +1,4 @@
-"""Judge word vectors: python -m tinyllm.embed evaluate --vectors FILE --similarity FILE
+"""Judge word vectors: python -m tinyllm.embed evaluate --vectors FILE …
 
 --similarity takes ratings like WordSim-353's or SimLex-999's (word TAB word TAB
 number): Spearman's correlation of ratings and cosines. --analogies takes

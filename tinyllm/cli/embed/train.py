@@ -1,4 +1,4 @@
-"""Learn word vectors from text: python -m tinyllm.embed train --data FILE --out FILE
+"""Learn word vectors: python -m tinyllm.embed train --data FILE --out FILE
 
     --method skip-gram   a word's vector predicts each word around it (word2vec)
              cbow        the mean of the words around predicts the word (word2vec)
