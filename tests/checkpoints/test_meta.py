@@ -151,6 +151,7 @@ BAD_PARAMS = {
     "dim negative": ({"dim": -8}, "dim is -8"),
     "no layers": ({"n_layers": 0}, "n_layers is 0"),
     "a fraction of a layer": ({"n_layers": 1.5}, "n_layers is 1.5"),
+    "an odd head_dim": ({"dim": 6}, "head_dim is 3; RoPE turns pairs of features"),
     "more heads than features": ({"n_heads": 9}, "dim is 8; expected a multiple of 9 heads"),
     "kv heads do not divide": ({"n_kv_heads": 3}, "n_kv_heads is 3; expected a divisor of 2 heads"),
     "vocabulary of 0": ({"vocab_size": 0}, "vocab_size is 0"),

@@ -39,6 +39,12 @@ def test_a_position_beyond_the_table_is_refused(xp):
         add_learned_forward(xp, x, p, positions=np.array([3, 4]))
 
 
+def test_padding_may_be_longer_than_the_table(xp):
+    p, x = {"weight": xp.asarray(np.ones((4, 3)))}, xp.asarray(np.zeros((1, 2, 3)))
+    y, _ = add_learned_forward(xp, x, p, positions=np.array([[-9, 0]]))
+    assert xp.to_numpy(y)[0, 1].tolist() == [1, 1, 1]
+
+
 def test_an_empty_text_needs_no_position(xp):
     p, x = {"weight": xp.asarray(np.zeros((4, 3)))}, xp.asarray(np.zeros((1, 0, 3)))
     assert add_learned_forward(xp, x, p, positions=np.arange(0))[0].shape == (1, 0, 3)
