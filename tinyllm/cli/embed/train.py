@@ -1,12 +1,12 @@
 """Learn word vectors: python -m tinyllm.embed train --data FILE --out FILE
 
-    --method skip-gram   a word's vector predicts each word around it (word2vec)
-             cbow        the mean of the words around predicts the word (word2vec)
-             glove       inner products fit the logarithms of co-occurrence counts
+    --method skip-gram   a word's vector predicts each word around it
+             cbow        the mean of the words around predicts the word
+             glove       inner products fit the logarithms of counts
 
-FILE may be text in UTF-8 or a MediaWiki dump, compressed by bzip2 or not; a line
-is a sentence. Vectors are written as .safetensors where --out ends so, else in
-word2vec's text format.
+FILE may be text in UTF-8 or a MediaWiki dump, compressed by bzip2 or not; a
+line is a sentence. Vectors are written as .safetensors where --out ends so,
+else in word2vec's text format.
 """
 
 import argparse
