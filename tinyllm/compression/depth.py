@@ -79,23 +79,24 @@ def block_facts(
     xp: Backend, p: dict[str, Any], config: DecoderConfig, tokens: Any
 ) -> list[BlockFacts]:
     """Measure every block on a text: tokens (B, T). Raises UsageError for too few tokens."""
-    N = int(np.prod(np.shape(tokens)))
-    require_tokens(N, config.d_model)
+    require_tokens(int(np.size(tokens)), config.d_model)
     facts, before = [], None
     for stream in residual_streams(xp, p, config, tokens):
         after = _host(xp, stream)
         if before is not None:
-            score = linearity_score(before, after)
-            facts.append(
-                BlockFacts(
-                    linearity=score,
-                    without_residual=linearity_score(before, after - before),
-                    adjusted=adjusted(score, N, config.d_model),
-                    influence=block_influence(before, after),
-                )
-            )
+            facts.append(_facts(xp, before, after))
         before = after
     return facts
+
+
+def _facts(xp: Backend, x: Any, y: Any) -> BlockFacts:
+    score, added = xp.parallel_map(lambda end: linearity_score(x, end), [y, y - x])
+    return BlockFacts(
+        linearity=score,
+        without_residual=added,
+        adjusted=adjusted(score, *x.shape),
+        influence=block_influence(x, y),
+    )
 
 
 def least_needed(facts: Sequence[BlockFacts], by: str, count: int) -> list[int]:
@@ -138,13 +139,14 @@ def fit_maps_to_dense(
 
     tokens (B, T)
     """
-    maps, before = {}, None
+    ends, before = {}, None
     for i, stream in enumerate(residual_streams(xp, p, config, tokens), -1):
         after = _host(xp, stream)
         if i in layers:
-            maps[i] = fit_linear_map(before, after)
+            ends[i] = before, after
         before = after
-    return maps
+    maps = xp.parallel_map(lambda i: fit_linear_map(*ends[i]), list(ends))
+    return dict(zip(ends, maps, strict=True))
 
 
 def fit_maps_in_order(

@@ -35,16 +35,14 @@ def linearity_score(x: Any, y: Any) -> float:
     X and Y are x and y, centred and divided by their Frobenius norms. The score is R² of the
     regression: ‖Uᵀ Y‖² for an orthonormal basis U of X's columns, which needs no A and bears
     columns that depend on each other. Of independent x and y it is about D / (N - 1), not 0: see
-    `adjusted`. Raises UsageError where there are too few rows to say anything, or y is constant.
+    `adjusted`. A constant y is explained whole. Raises UsageError where there are too few rows.
     """
     x, y = _centred(x), _centred(y)
     require_tokens(len(x), x.shape[1], least=1)
     basis, singular, _ = np.linalg.svd(x, full_matrices=False)
     basis = basis[:, singular > singular[0] * max(x.shape) * np.finfo(x.dtype).eps]
     total = np.sum(y * y)
-    if not total > 0.0:
-        raise UsageError("what comes out is the same for every token: there is nothing to explain")
-    return float(np.sum((basis.T @ y) ** 2) / total)
+    return float(np.sum((basis.T @ y) ** 2) / total) if total > 0.0 else 1.0
 
 
 def adjusted(score: float, tokens: int, features: int) -> float:

@@ -111,21 +111,13 @@ def _check(name: str, x: Any, pattern: Pattern) -> None:
 def _prune(
     xp: Backend, matrices: Params, moments: dict[str, Moments], method: Method, pattern: Pattern
 ) -> Params:
-    new = {}
-    for name, x in matrices.items():
-        weight = np.asarray(xp.to_numpy(x))
+    def prune_one(name: str) -> Any:
+        weight = np.asarray(xp.to_numpy(matrices[name]))
         if not np.isfinite(weight).all():
             raise CheckpointError(f"{name} has weights that are not finite")
         if method.calibrates and not np.isfinite(moments[name].squares).all():
             raise CheckpointError(f"what {name} is given is not finite: the model overflows")
-        new[name] = xp.asarray(method.prune(weight, moments.get(name), pattern))
-    return new
+        return xp.asarray(method.prune(weight, moments.get(name), pattern))
 
-
-def zeros_of(params: Params) -> dict[str, tuple[int, int]]:
-    """Count the zeros of each matrix that is pruned: name -> (zeros, weights)."""
-    return {
-        name: (x.size - int(np.count_nonzero(x)), x.size)
-        for name, x in params.items()
-        if is_prunable(name, x)
-    }
+    names = list(matrices)
+    return dict(zip(names, xp.parallel_map(prune_one, names), strict=True))

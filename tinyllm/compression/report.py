@@ -1,0 +1,102 @@
+"""What pruning did, as JSON, as Markdown, and as a picture where matplotlib is installed."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tinyllm.errors import UsageError
+
+Facts = dict[str, Any]
+
+
+def write_report(folder: Path, facts: Facts) -> bool:
+    """Write report.json, report.md and report.png; return whether the picture could be drawn."""
+    (folder / "report.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    (folder / "report.md").write_text("\n".join(markdown(facts)) + "\n", encoding="utf-8")
+    return draw(folder / "report.png", facts)
+
+
+def markdown(facts: Facts) -> Iterator[str]:
+    """Yield the lines of a page that says what was done, on what text, and how well it went."""
+    yield f"# {facts['method']}: {facts['model']}"
+    yield ""
+    for line in summary(facts):
+        yield f"- {line}"
+    yield ""
+    if "matrices" in facts:
+        yield "| matrix | shape | zeros | sparsity |"
+        yield "|---|---|---|---|"
+        for row in facts["matrices"]:
+            shape = " × ".join(map(str, row["shape"]))
+            zeros = f"{row['zeros']:,} of {row['weights']:,}"
+            yield f"| {row['name']} | {shape} | {zeros} | {row['sparsity']:.6f} |"
+    else:
+        yield "| block | linearity | adjusted | without residual | influence | |"
+        yield "|---|---|---|---|---|---|"
+        for i, block in enumerate(facts["blocks"]):
+            numbers = " | ".join(
+                f"{block[key]:.4f}"
+                for key in ("linearity", "adjusted", "without_residual", "influence")
+            )
+            yield f"| {i} | {numbers} | {'removed' if i in facts['removed'] else ''} |"
+
+
+def summary(facts: Facts) -> Iterator[str]:
+    """Yield the same in a few lines for people."""
+    if "matrices" in facts:
+        yield (
+            f"{facts['method']}, {facts['pattern']}: {facts['zeros']:,} of {facts['weights']:,} "
+            f"weights of the blocks are zero, {facts['sparsity']:.6f}"
+        )
+    else:
+        parameters = facts["parameters"]
+        yield (
+            f"{facts['method']}: removed blocks {', '.join(map(str, facts['removed']))}; "
+            f"{parameters['before']:,} parameters became {parameters['after']:,}"
+        )
+    if calibration := facts["calibration"]:
+        yield (
+            f"calibration: {calibration['samples']} samples of {calibration['seqlen']} tokens of "
+            f"{calibration['text']}, seed {calibration['seed']}"
+        )
+    if perplexity := facts["perplexity"]:
+        yield (
+            f"perplexity: {perplexity['before']:.4f} before, {perplexity['after']:.4f} after; "
+            f"{perplexity['tokens']:,} tokens of {perplexity['text']}, in windows of "
+            f"{perplexity['context']} that do not overlap"
+        )
+
+
+def draw(path: Path, facts: Facts) -> bool:
+    """Draw the sparsity of each kind of matrix, or each block's linearity, over the blocks.
+
+    Returns False, and does nothing, where matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        return False
+    matplotlib.use("agg")
+    from matplotlib.figure import Figure
+
+    axes = (figure := Figure(figsize=(7, 4), layout="constrained")).subplots()
+    for label, values in _curves(facts).items():
+        axes.plot(range(len(values)), values, marker="o", markersize=3, label=label)
+    axes.set(xlabel="block", ylim=(-0.03, 1.03), title=facts["method"])
+    axes.legend(fontsize="small")
+    try:
+        figure.savefig(path, dpi=120, metadata={"Software": None})
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error
+    return True
+
+
+def _curves(facts: Facts) -> dict[str, list[float]]:
+    curves: dict[str, list[float]] = {}
+    for row in facts.get("matrices", ()):
+        curves.setdefault(f"sparsity of {row['name'].split('.')[-2]}", []).append(row["sparsity"])
+    for block in facts.get("blocks", ()):
+        for key, value in block.items():
+            curves.setdefault(key.replace("_", " "), []).append(value)
+    return curves

@@ -1,0 +1,193 @@
+r"""Make a model smaller: python -m tinyllm.prune --model M --calib FILE --out DIR
+
+magnitude, wanda and sparsegpt make weights of the blocks' matrices zero. The
+file stays as large; how well the model does without them is what this tells.
+linearity and influence remove whole blocks, the --remove N that matter least.
+
+DIR is a model's folder like M. Weights that are not made zero keep their bytes
+(sparsegpt changes them all), and so do the embeddings, the head, the norms.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinyllm.cli.arguments import add_common, add_model, load_model
+from tinyllm.cli.command import Parser, run_command
+from tinyllm.cli.new_folder import new_folder
+from tinyllm.cli.pruning import DEPTH, add_pruning, add_target, add_texts, check, pattern_of
+from tinyllm.cli.terminal import Messages, peak_memory
+from tinyllm.cli.text_input import unescape
+from tinyllm.errors import UsageError
+from tinyllm.shown import plain
+
+if TYPE_CHECKING:
+    from tinyllm.model import Model
+
+Facts = dict[str, Any]
+Tensors = dict[str, Any]
+CONTEXT = 1024  # tokens that perplexity is measured in, unless the model's own context is less
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = Parser(prog="python -m tinyllm.prune", description=__doc__)
+    add_model(parser)
+    add_pruning(parser)
+    add_texts(parser)
+    add_target(parser)
+    add_common(parser)
+    return run_command(parser, prune, argv)
+
+
+def prune(args: argparse.Namespace, messages: Messages) -> int:
+    """Load the model, prune it, write it, measure both, say what came of it."""
+    from tinyllm.compression.report import summary, write_report
+
+    start = time.monotonic()
+    check(args)
+    with new_folder(args.out) as folder:
+        model = load_model(args, messages)
+        facts: Facts = {"method": args.method, "model": str(args.model)}
+        samples, measured = _texts(model, args, facts)
+        if measured is not None:
+            _measure(model, measured, facts["perplexity"], "before", messages)
+        change = _shallower if args.method in DEPTH else _sparser
+        config, tensors, more = change(model, samples, args, messages)
+        facts |= more
+        messages.status(f"writing {args.out} …")
+        _write(folder, model, config, tensors)
+        del model, tensors
+        if measured is not None:  # by what was written: that is what is used later
+            args.model = folder
+            written = load_model(args, messages)
+            _measure(written, measured, facts["perplexity"], "after", messages)
+        facts["seconds"] = round(time.monotonic() - start, 3)
+        if args.report and not write_report(folder, facts):
+            messages.note("note: without a picture, which needs matplotlib")
+    for line in [json.dumps(facts)] if args.json else summary(facts):
+        sys.stdout.write(line + "\n")
+    messages.note(f"wrote {args.out} in {facts['seconds']:.1f} s, peak {peak_memory()}")
+    return 0
+
+
+def _texts(model: "Model", args: argparse.Namespace, facts: Facts) -> tuple[Any, Any]:
+    """Return the samples (B, T) and the ids (N,) that perplexity is of, or None; add the facts."""
+    from tinyllm.compression.calibration import calibration_tokens
+    from tinyllm.compression.texts import read_tokens
+
+    samples = measured = facts["calibration"] = facts["perplexity"] = None
+    separator = unescape(args.separator) if args.separator else None
+    text = (args.eval or args.calib) if args.eval_tokens else None
+    read = {
+        file: read_tokens(Path(file), model.tokenizer, model.config.vocab_size, separator=separator)
+        for file in dict.fromkeys([args.calib, text])
+        if file is not None
+    }
+    if args.calib is not None:
+        seqlen = min(args.seqlen, model.config.max_seq_len)
+        samples = calibration_tokens(read[args.calib], seqlen, args.samples, seed=args.seed)
+        facts["calibration"] = {
+            "text": args.calib, "tokens": len(read[args.calib]), "samples": len(samples),
+            "seqlen": seqlen, "seed": args.seed,
+        }  # fmt: skip
+    if text is not None:
+        measured = read[text][: args.eval_tokens]
+        if len(measured) < 2:
+            raise UsageError(f"{plain(text)}: is one token: there is nothing to predict")
+        facts["perplexity"] = {
+            "text": text, "protocol": "chunk",
+            "context": min(model.config.max_seq_len, CONTEXT),
+        }  # fmt: skip
+    return samples, measured
+
+
+def _sparser(
+    model: "Model", samples: Any, args: argparse.Namespace, messages: Messages
+) -> tuple[Facts, Tensors, Facts]:
+    """Return config.json, tensors with zeros in them, and the facts of each matrix."""
+    from tinyllm.checkpoints import find_model, read_config, read_weights, release
+    from tinyllm.compression.files import as_stored, share, sparsity_facts, zeros_of
+    from tinyllm.compression.pruning import prune_params
+    from tinyllm.compression.streaming import require_decoder
+
+    decoder = require_decoder(model.config)
+    source, pattern = find_model(args.model), pattern_of(args)
+    stored = read_weights(source)
+    tensors = {name: stored[name] for name in model.params}
+    already = share(zeros_of(tensors))
+    if already > 0.01:
+        messages.note(f"note: {already:.0%} of the blocks' weights are zero already")
+
+    def forget(block: Tensors) -> None:
+        """Give the mapped memory of dense weights back: they are not read again."""
+        for x in block.values():
+            if hasattr(x.base, "ctypes"):  # the model has a read-only view of the mapped tensor
+                release(x.base)
+
+    new = prune_params(
+        model.xp, model.params, decoder, args.method, pattern, samples,
+        skip=args.skip, report=messages.status, done=forget,
+    )  # fmt: skip
+    to_numpy = model.xp.to_numpy
+    after = {name: to_numpy(x) for name, x in new.items()}
+    before = {name: to_numpy(x) for name, x in model.params.items()}
+    tensors = as_stored(tensors, before, after)
+    facts = {
+        "pattern": args.pattern or "unstructured",
+        "compare": getattr(pattern, "within", None),
+        "wanted": pattern.sparsity,
+        "skipped": args.skip,
+        "already": already,
+    }
+    config = read_config(source) | {"tie_word_embeddings": decoder.tie_embeddings}
+    return config, tensors, facts | sparsity_facts(tensors)
+
+
+def _shallower(
+    model: "Model", samples: Any, args: argparse.Namespace, messages: Messages
+) -> tuple[Facts, Tensors, Facts]:
+    """Return config.json, tensors without some blocks, and the facts of each block."""
+    from tinyllm.checkpoints import find_model, read_weights
+    from tinyllm.compression.depth import block_facts, least_needed
+    from tinyllm.compression.files import without_blocks
+    from tinyllm.compression.streaming import require_decoder
+    from tinyllm.params import nest
+
+    config = require_decoder(model.config)
+    if not 0 < args.remove < config.n_layers:
+        raise UsageError(
+            f"--remove is {args.remove}, and the model has {config.n_layers} blocks: expected 1 "
+            f"to {config.n_layers - 1}"
+        )
+    messages.status("measuring what each block does …")
+    blocks = block_facts(model.xp, nest(model.params), config, samples)
+    stored = read_weights(find_model(args.model))
+    tensors = {name: stored[name] for name in model.params}
+    removed = least_needed(blocks, args.method, args.remove)
+    return without_blocks(tensors, config, blocks, removed)
+
+
+def _write(folder: Path, model: "Model", config: Facts, tensors: Tensors) -> None:
+    from tinyllm.checkpoints import write_checkpoint
+
+    generation = {"eos_token_id": sorted(model.eos_ids)} if model.eos_ids else None
+    write_checkpoint(folder, config, tensors, generation)
+    if model.tokenizer is not None:
+        model.tokenizer.save(folder)
+
+
+def _measure(model: "Model", tokens: Any, facts: Facts, when: str, messages: Messages) -> None:
+    """Add the perplexity of a model to the facts."""
+    from tinyllm.compression.texts import perplexity
+
+    messages.status(f"measuring perplexity {when} …")
+    facts[when], facts["tokens"] = perplexity(model, tokens, context=facts["context"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
