@@ -186,6 +186,16 @@ def attention(draw, rng):
     return [q, k, v, None if bias is None else rng.standard_normal(bias)], options, oracle
 
 
+def flash_attention(draw, rng):
+    arrays, options, oracle = attention(draw, rng)
+    options["tile"] = draw(st.tuples(sizes, sizes))
+    return arrays, options, lambda *tensors, tile, **options: oracle(*tensors, **options)
+
+
+def flash_attention1(draw, rng):
+    return flash_attention(draw, rng)
+
+
 def vectors(draw, rng, scale=scales):
     lead, D = draw(st.lists(sizes, min_size=1, max_size=3)), draw(sizes)
     return draw(scale) * rng.standard_normal((*lead, D))
@@ -201,7 +211,8 @@ CASES = {
     case.__name__: case
     for case in (
         linear, embedding, rmsnorm, layernorm, relu, gelu, gelu_tanh, silu, dropout, softmax,
-        log_softmax, cross_entropy, negative_sampling, glove, rope_half, rope_interleaved, attention,
+        log_softmax, cross_entropy, negative_sampling, glove, rope_half, rope_interleaved,
+        attention, flash_attention, flash_attention1,
         torch_recurrent.tanh_cell, torch_recurrent.relu_cell, torch_recurrent.lstm_cell,
         torch_recurrent.linear_candidate_cell, torch_recurrent.gru_cell, torch_recurrent.recurrent,
     )

@@ -85,6 +85,7 @@ def _glove(rng: Rng) -> Example:
     return [x, y, b, c, np.asarray([0.1, 5.0, 20.0])], {"x_max": 10.0, "alpha": 0.75}
 
 
+_ATTENTION = (2, 4, 3, 6), (2, 2, 5, 6), (2, 2, 5, 7), (4, 3, 5)
 EXAMPLES: dict[str, Callable[[Rng], Example]] = {
     "linear": _normal((2, 3, 4), (5, 4), (5,)),
     "embedding": _embedding,
@@ -102,7 +103,9 @@ EXAMPLES: dict[str, Callable[[Rng], Example]] = {
     "glove": _glove,
     "rope_half": _normal((2, 3, 4, 6), (4, 3), (4, 3)),
     "rope_interleaved": _normal((2, 3, 4, 6), (4, 3), (4, 3)),
-    "attention": _normal((2, 4, 3, 6), (2, 2, 5, 6), (2, 2, 5, 7), (4, 3, 5), softcap=5.0),
+    "attention": _normal(*_ATTENTION, softcap=5.0),
+    "flash_attention": _normal(*_ATTENTION, softcap=5.0, tile=(2, 3)),
+    "flash_attention1": _normal(*_ATTENTION, softcap=5.0, tile=(2, 3)),
     "tanh_cell": _normal((2, 3), (2, 3), (2, 3)),
     "relu_cell": _normal((2, 3), (2, 3), (2, 3)),
     "lstm_cell": _normal((2, 12), (2, 12), (2, 6)),
