@@ -76,6 +76,8 @@ def train(args: argparse.Namespace, messages: Messages) -> int:
     settings_of(args)  # what is out of range shows before anything is read
     if args.data is None:
         raise UsageError("there is nothing to learn from: give a text with --data")
+    if not 0 <= args.val_fraction < 1:
+        raise UsageError(f"val_fraction is {args.val_fraction}, expected at least 0 and below 1")
     with claimed(out, resume=resume, say=messages.note):
         trainer, tokenizer, data = _prepare(args, out, messages)
         if not resume:
@@ -216,7 +218,7 @@ def _take(steps: Iterator[Any], trainer: "Trainer", messages: Messages) -> "Repo
     """Take all steps, saying how it goes; return the last report."""
     progress, report = Progress(trainer.settings.steps), None
     before = said = time.monotonic()
-    with closing(steps), signals_wait(messages.note) as let_signals_act:  # type: ignore[type-var]
+    with closing(steps), signals_wait(quiet=messages.quiet) as let_signals_act:  # type: ignore[type-var]
         for report in steps:
             now = time.monotonic()
             line, before = progress.line(report, now - before), now

@@ -46,7 +46,7 @@ def test_without_a_command_it_lists_them(capsys):
 UNKNOWN = {
     "generte": "there is no command 'generte'; did you mean generate?",
     "Convert": "there is no command 'Convert'; did you mean convert?",
-    "fly": "there is no command 'fly'; there are generate, chat, tokenize, convert",
+    "fly": "there is no command 'fly'; there are generate, chat, train, ",
     "--quiet": "the command comes first, its options after it",
     "--model": "unrecognized arguments: --model",
 }

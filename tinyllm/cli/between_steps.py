@@ -1,15 +1,16 @@
 """Ctrl-C and SIGTERM that wait until a step is whole."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 
 @contextmanager
-def signals_wait(say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+def signals_wait(*, quiet: bool) -> Iterator[Callable[[], None]]:
     """Hold signals back for the `with` block; give a function that lets one that came act.
 
     A second Ctrl-C acts at once. Only the main thread of a program can do so; in another, nothing
@@ -27,7 +28,9 @@ def signals_wait(say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
         if came:
             act()
         came.append(number)
-        say("stopping after this step …")
+        if not quiet:  # not by print, in whose middle the signal may have come
+            with suppress(OSError):
+                os.write(2, b"\nstopping after this step\n")
 
     def act() -> None:
         if came:

@@ -33,8 +33,8 @@ STEP_FLAGS = (  # the settings of `Settings`, with the names that others give th
     (("--warmup", "--warmup-iters"), whole, "steps until the rate is the highest (default: a tenth"
      " of all, 100 at most)"),
     (("--floor",), real, "the part of the rate that is left at the end (default: 0.1)"),
-    (("--optimizer",), str, "adamw, adam, muon, momentum, sgd or adagrad (default: adamw)"),
-    (("--weight-decay",), real, "of matrices, for adamw and muon (default: 0.1)"),
+    (("--optimizer",), str, "adamw, adam, momentum, sgd or adagrad (default: adamw)"),
+    (("--weight-decay",), real, "of matrices, for adamw (default: 0.1)"),
     (("--clip", "--grad-clip"), real, "the longest gradient; 0: any (default: 1)"),
     (("--dropout",), real, "how much to drop out (default: 0)"),
     (("--average",), str, "average the weights: none, ema or mean (default: none)"),
@@ -174,7 +174,6 @@ def _sizes(args: argparse.Namespace, seq_len: int) -> dict[str, Any]:
     common = {"num_hidden_layers": args.layers, "tie_word_embeddings": args.tie == "yes"}
     if args.arch.startswith(("rnn", "lstm", "gru")):
         return {"model_type": args.arch, **recurrent, **common}
-    heads = max(1, args.heads)
     own = args.arch == "tinyllm" or args.positions != "rope"
     if own and args.arch not in ("tinyllm", "llama"):
         raise UsageError(f"positions are {args.positions!r}, but a {args.arch} has rope")
@@ -184,11 +183,11 @@ def _sizes(args: argparse.Namespace, seq_len: int) -> dict[str, Any]:
         "intermediate_size": args.d_ff or -(-8 * args.d_model // 3 // 8) * 8,
         "num_attention_heads": args.heads,
         "num_key_value_heads": args.kv_heads or args.heads,
-        "head_dim": max(1, args.d_model // heads),
         "max_position_embeddings": args.context or seq_len,
         "hidden_act": "silu",
         "rms_norm_eps": 1e-5,
         **common,
+        **({"head_dim": args.d_model // max(1, args.heads)} if args.arch == "qwen3" else {}),
         **({"positions": args.positions} if own else {}),
         **({"rope_theta": 10000.0} if args.positions == "rope" else {}),
         **({"sliding_window": None} if args.arch == "mistral" else {}),

@@ -1,0 +1,327 @@
+"""tinyllm.train in this process, and stopped from outside in its own."""
+
+import json
+import re
+import shutil
+import signal
+
+import numpy as np
+import pytest
+
+import tinyllm
+from cli.commands import in_terminal, refused, start
+from tinyllm.cli.progress import Progress, duration
+from tinyllm.train import main
+from tinyllm.training.snapshot import snapshots
+from tinyllm.training.trainer import Report
+
+TEXT = "the cat sat on the mat. the dog sat on the log.\n" * 20
+SMALL = [
+    "--steps=4", "--batch-size=2", "--seq-len=8", "--d-model=8", "--layers=1", "--heads=2",
+    "--eval-every=2", "--save-every=2", "--eval-windows=4", "--lr=0.01",
+]  # fmt: skip
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT)
+    return path
+
+
+def train(text, out, *words):
+    return main(["--data", str(text), "--out", str(out), *SMALL, *words])
+
+
+def files(out):
+    return {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+
+
+def rows(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_says_how_it_goes_and_leaves_a_model(text, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert train(text, out) == 0
+    said, err = capsys.readouterr()
+    assert said == ""
+    lines = err.splitlines()
+    assert re.fullmatch(
+        r"2,\d{3} parameters · 913 tokens to learn from, 48 to evaluate on · who guesses among 257"
+        r" has a loss of 5.5491", lines[0]
+    )  # fmt: skip
+    step = r"step %d/4 · loss 5\.\d{4} · lr \S+ · norm \S+ · [\d,]+ tok/s · \d+ s left"
+    assert re.fullmatch(step % 1, lines[1])
+    assert re.fullmatch(step % 2 + r" · validation 5\.\d{4}", lines[2])
+    assert re.fullmatch(step % 4 + r" · validation 5\.\d{4}", lines[3])
+    assert re.fullmatch(r"4 steps, \d+ s; python -m tinyllm.generate --model \S+ PROMPT", lines[4])
+    assert len(lines) == 5
+    model = tinyllm.load(out)
+    assert model.tokenizer.decode(model.tokenizer.encode("é\n")) == "é\n"
+    assert len(model.generate("the", max_tokens=3, ignore_eos=True).tokens) == 3
+    assert [row["step"] for row in rows(out)] == [1, 2, 3, 4]
+    assert rows(out)[0]["loss"] == pytest.approx(np.log(257), rel=0.05)
+
+
+def test_quiet_says_nothing_and_json_all_in_one_line(text, tmp_path, capsys):
+    assert train(text, tmp_path / "a", "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+    assert train(text, tmp_path / "b", "--quiet", "--json") == 0
+    out, err = capsys.readouterr()
+    said = json.loads(out)
+    assert err == ""
+    assert said["step"] == 4
+    assert said["loss"] == rows(tmp_path / "b")[-1]["loss"]
+    assert said["best_val_loss"] == min(
+        r["val_loss"] for r in rows(tmp_path / "b") if "val_loss" in r
+    )
+
+
+def test_a_run_that_goes_on_is_the_whole_run(text, tmp_path, capsys, monkeypatch):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(text, whole, "--dropout=0.1")
+    train(text, parts, "--dropout=0.1", "--steps=2", "--schedule=constant")
+    assert main(["--resume", str(parts), "--schedule=cosine"]) == 2
+    assert "with schedule 'constant', and now it is 'cosine'" in capsys.readouterr().err
+    train(text, tmp_path / "constant", "--dropout=0.1", "--schedule=constant", "--warmup=0")
+    text.unlink()
+    assert main(["--resume", str(parts), "--steps=4"]) == 2
+    assert "text.txt: no such file" in capsys.readouterr().err
+    text.write_text(TEXT + "more")
+    assert main(["--resume", str(parts), "--steps=4"]) == 2
+    assert "the data have changed since" in capsys.readouterr().err
+    text.write_text(TEXT)
+    monkeypatch.chdir(tmp_path)
+    assert main(["--resume", "--out", "parts", "--steps=4"]) == 0
+    assert "going on from step 2" in capsys.readouterr().err
+    name = "model.safetensors"
+    assert (parts / name).read_bytes() == (tmp_path / "constant" / name).read_bytes()
+    assert (parts / name).read_bytes() != (whole / name).read_bytes()
+    assert main(["--resume", "parts"]) == 0
+    assert "all 2 steps were taken before" not in capsys.readouterr().err
+
+
+def test_a_run_that_is_done_says_so(text, tmp_path, capsys):
+    train(text, tmp_path / "out")
+    before = files(tmp_path / "out")
+    assert main(["--resume", str(tmp_path / "out"), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "all 4 steps were taken before; more --steps would go on" in err
+    assert json.loads(out)["loss"] is None
+    assert files(tmp_path / "out") == before
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(text, tmp_path):
+    out = tmp_path / "out"
+    process = start(
+        "tinyllm.train", "--data", text, "--out", out, *SMALL, "--steps=100000", "--eval-every=2"
+    )
+    while b"step 2/" not in (line := process.stderr.readline()):
+        assert line, "the run ended"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    step = int(re.search(rb"stopped after step (\d+); go on with: (.*)\n", err)[1])
+    assert f"python -m tinyllm.train --resume {out}".encode() in err
+    assert snapshots(out / "checkpoints")[0].stem == f"step-{step:08d}"
+    assert len(rows(out)) == step
+    assert not (out / "run.lock").exists()
+    assert tinyllm.load(out).config.d_model == 8
+
+
+def test_a_second_run_is_told_who_has_the_folder(text, tmp_path, capsys):
+    out = tmp_path / "out"
+    process = start("tinyllm.train", "--data", text, "--out", out, *SMALL, "--steps=100000")
+    while b"step 2/" not in process.stderr.readline():
+        pass
+    said = refused(main, ["--resume", out], capsys)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGTERM
+    assert f"process {process.pid} is training in this folder" in said
+    assert snapshots(out / "checkpoints")
+
+
+def test_on_a_terminal_one_line_moves(text, tmp_path):
+    code, screen = in_terminal(
+        "tinyllm.train", "--data", text, "--out", tmp_path / "out", *SMALL, columns=200
+    )
+    assert code == 0
+    assert "\rstep 1/4" in screen
+    assert "validation" in screen
+    assert "\x1b" not in screen
+
+
+# Models, tokenizers, data
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--arch=qwen3"], {"family": "qwen3", "head_dim": 4, "qk_norm": True}),
+        (["--arch=mistral"], {"family": "mistral", "windows": (None,)}),
+        (["--arch=lstm"], {"family": "lstm", "d_model": 8, "d_embed": 8}),
+        (["--positions=alibi"], {"family": "tinyllm"}),
+        (["--kv-heads=1", "--d-ff=20", "--tie=no", "--context=99"], {
+            "n_kv_heads": 1, "d_ff": 20, "tie_embeddings": False, "max_seq_len": 99,
+        }),
+        ([], {"family": "llama", "d_ff": 24, "max_seq_len": 8, "bos_id": 0, "eos_ids": (0,)}),
+        (["--vocab=270"], {"vocab_size": 270}),
+    ],
+    ids=lambda x: " ".join(x) if isinstance(x, list) else "",
+)  # fmt: skip
+def test_flags_make_a_model(text, tmp_path, words, expected):
+    assert train(text, tmp_path / "out", "--steps=1", *words) == 0
+    config = tinyllm.load(tmp_path / "out").config
+    assert {name: getattr(config, name) for name in expected} == expected
+
+
+def test_a_model_that_is_there_is_trained_on(text, model, tmp_path):
+    out = tmp_path / "out"
+    assert train(text, out, "--model", str(model), "--steps=1", "--lr=1e-9") == 0
+    before, after = tinyllm.load(model), tinyllm.load(out)
+    assert after.config == before.config
+    assert after.encode_prompt("the in") == before.encode_prompt("the in")
+    for name, p in before.params.items():
+        np.testing.assert_allclose(after.params[name], p, atol=1e-6)
+
+
+def test_a_config_and_a_tokenizer_that_are_there_are_used(text, model, tmp_path):
+    out = tmp_path / "out"
+    config = json.loads((model / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
+    words = ["--config", str(tmp_path / "config.json"), "--tokenizer", str(model), "--steps=1"]
+    assert train(text, out, *words) == 0
+    assert tinyllm.load(out).config.n_layers == 3
+    assert tinyllm.load(out).config.bos_id == tinyllm.load(model).config.bos_id
+
+
+def test_documents_are_separated(text, tmp_path, capsys):
+    text.write_text("one\n\ntwo\n\nthree, and more of it\n\n" * 9)
+    words = ["--separator", r"\n\n", "--val-data", str(text), "--val-fraction=0"]
+    assert train(text, tmp_path / "out", *words) == 0
+    ids = np.load(next((tmp_path / "out").glob("tokens-*.npy")))
+    assert (ids == 0).sum() == 27
+    assert f"{len(ids)} tokens to learn from, {len(ids)} to evaluate on" in capsys.readouterr().err
+
+
+def test_ids_of_another_program_are_learnt_from(tmp_path):
+    (np.arange(500) % 50).astype("<u2").tofile(tmp_path / "ids.bin")
+    assert train(tmp_path / "ids.bin", tmp_path / "out", "--vocab=50") == 0
+    model = tinyllm.load(tmp_path / "out")
+    assert (model.config.vocab_size, model.tokenizer) == (50, None)
+
+
+def bad(text, tmp_path):
+    """Return bad words, and what is said of them."""
+    (tmp_path / "short.txt").write_text("abc")
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9 au lait")
+    np.save(tmp_path / "ids.npy", np.arange(300))
+    (tmp_path / "config.json").write_text("{}")
+    data = lambda name: ["--data", tmp_path / name]  # the last --data counts
+    return {
+        "--steps=0": "steps is 0, expected at least 1", "--lr=0": "lr is 0.0, expected above 0",
+        "--lr=nan": "'nan' is not a finite number", "--lr=-1": "lr is -1.0",
+        "--batch-size=0": "batch_size is 0", "--accum=0": "accum is 0", "--clip=-1": "clip is -1.0",
+        "--dropout=1": "dropout is 1.0", "--optimizer=lion": "expected one of sgd",
+        "--schedule=steps": "expected one of constant", "--seed=-1": "seed is -1",
+        "--warmup=1.5": "'1.5' is not a whole number", "--val-fraction=1": "val_fraction is 1.0",
+        "--val-fraction=-0.1": "val_fraction is -0.1", "--d-model=0": "hidden_size is 0",
+        "--heads=0": "num_attention_heads is 0", "--heads=3": "expected a multiple of 3 heads",
+        "--kv-heads=3": "num_key_value_heads is 3", "--arch=gpt9": "gpt9",
+        "--positions=here": "positions", "--context=5": "seq_len is 8, and the model's",
+        "--arch=qwen2 --positions=alibi": "positions are 'alibi', but a qwen2 has rope",
+        "--tokenizer=nowhere": "nowhere", "--model=nowhere": "nowhere", "--vocab=3": "vocab_size",
+        "--patience=1 --val-fraction=0": "patience needs validation data",
+        "short": (data("short.txt"), "4 tokens, and one window of seq_len 8 takes 9"),
+        "empty": (data("empty.txt"), "empty.txt: is empty"),
+        "latin": (data("latin.txt"), "latin.txt: is not UTF-8 at byte 3"),
+        "absent": (data("absent.txt"), "absent.txt: no such file"),
+        "folder": (data("."), "is not a regular file"),
+        "ids": (data("ids.npy"), "--vocab says how many there are"),
+        "too many ids": ([*data("ids.npy"), "--vocab=9"], "token 9 is 9, and the model's"),
+        "an empty config": (["--config", tmp_path / "config.json"], "model_type is missing"),
+        "another folder": (["--resume", tmp_path / "x"], "--resume and --out name two folders"),
+        "no run": (["--resume"], "has no run.json, so no run to go on with"),
+    }  # fmt: skip
+
+
+def test_bad_words_are_refused_in_one_line_and_leave_nothing(text, tmp_path, capsys):
+    for key, value in bad(text, tmp_path).items():
+        words, why = value if isinstance(value, tuple) else (key.split(), value)
+        out = tmp_path / "out"
+        words = ["--quiet", "--data", text, "--out", out, *SMALL, *words]
+        said = refused(main, words, capsys)
+        assert why in said, f"{key}: {said}"
+        assert not snapshots(out / "checkpoints"), key
+        assert not (out / "run.lock").exists(), key
+    assert refused(main, ["--out", tmp_path / "o"], capsys).startswith("there is nothing to learn")
+    assert refused(main, ["--data", text], capsys).startswith("there is nowhere to write")
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_run_that_goes_astray_ends_with_1_and_says_where(text, model, tmp_path, capsys):
+    from tinyllm.checkpoints import read_tensors, write_tensors
+
+    name = "model.layers.1.mlp.down_proj.weight"
+    tensors = {k: np.array(v) for k, v in read_tensors(model / "model.safetensors").items()}
+    tensors[name][0, 0] = np.inf
+    shutil.copytree(model, tmp_path / "model")
+    write_tensors(tmp_path / "model" / "model.safetensors", tensors)
+    words = ["--quiet", "--data", text, "--out", tmp_path / "out", "--model", tmp_path / "model"]
+    said = refused(main, [*words, *SMALL], capsys, code=1)
+    assert f"{name} is not finite; nothing was saved yet" in said
+
+
+@pytest.mark.parity
+def test_the_model_is_read_by_transformers(text, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    import torch
+
+    train(text, tmp_path / "out", "--quiet")
+    model = tinyllm.load(tmp_path / "out")
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    tokens = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")("the cat")["input_ids"]
+    assert model.encode_prompt("the cat") in (tokens, [0, *tokens])
+    with torch.no_grad():
+        logits = theirs(torch.tensor([[0, 3, 5]])).logits.numpy()
+    np.testing.assert_allclose(model.forward([[0, 3, 5]]), logits, atol=1e-5)
+
+
+# Progress
+
+
+def report(step, val_loss=None):
+    return Report(
+        step=step, loss=2.0, lr=0.001, grad_norm=1.0, counted=100, tokens=100 * step,
+        val_loss=val_loss,
+    )  # fmt: skip
+
+
+def test_progress_counts_late_steps_more_and_no_time_backwards():
+    progress = Progress(10)
+    assert progress.line(report(1), 2.0) == (
+        "step 1/10 · loss 2.0000 · lr 1.00e-03 · norm 1.00 · 50 tok/s · 18 s left"
+    )
+    for step in range(2, 10):
+        line = progress.line(report(step), 1.0)
+    assert "1 s left" in line
+    backwards = Progress(10).line(report(1, 3.0), -5.0)
+    assert "tok/s" not in backwards
+    assert backwards.endswith("0 s left · validation 3.0000")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (59.4, "59 s"),
+        (60, "1 min 00 s"),
+        (3599.6, "1 h 00 min"),
+        (90000, "25 h 00 min"),
+    ],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
