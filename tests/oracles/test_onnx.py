@@ -14,7 +14,7 @@ from oracles.onnx_operators import OPERATORS
 FOLDER = DATA / "oracles" / "onnx"
 INDEX = json.loads((FOLDER / "index.json").read_text()) if FOLDER.exists() else {}
 
-_OPTIMISER = "an optimiser: no function of tinyllm.ops; optimisers come with training"
+_OPTIMISER = "an optimiser: tests/training/test_optimizers.py runs it"
 _WEIGHTS = "weighs the classes, which no language model's loss does; tinyllm has no such weights"
 DOES_NOT_APPLY = {  # a case or an operator: why
     "Adagrad": _OPTIMISER,
