@@ -25,6 +25,7 @@ COMMANDS = {
     "plot": "draw the losses of runs",
     "embed": "learn word vectors from text, ask them, draw them, judge them",
     "tokenize": "turn text into token ids, and back",
+    "prune": "make a model smaller: zeros in its weights, or fewer layers",
     "convert": "turn llama2.c files and Meta's layout into Hugging Face's, and back",
     "info": "say what a model is, and what it needs",
     "gradcheck": "check every gradient against central differences",
