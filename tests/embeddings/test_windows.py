@@ -32,6 +32,9 @@ def test_every_kept_word_with_company_is_a_centre_once_and_sees_its_own_line(win
     lengths = np.bincount(corpus.sentences)
     company = lengths[corpus.sentences] > 1
     assert sorted(centres) == sorted(corpus.tokens[company])
+    first = np.diff(corpus.sentences, prepend=-1) > 0
+    for side in (window - 1, window):  # the words right before and right after are always seen
+        assert sum(batch.inside[:, side].sum() for batch in seen) == np.sum(~first)
     lines = {i: corpus.tokens[corpus.sentences == i].tolist() for i in corpus.sentences}
     for batch in seen:
         assert len(batch.centres) <= size
