@@ -94,7 +94,7 @@ def perplexity_main(argv: Sequence[str]) -> int:
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_common(parser)
-    return run_command(parser, measure_perplexity, argv)
+    return run_command(parser, print_perplexity, argv)
 
 
 def choices_main(argv: Sequence[str]) -> int:
@@ -104,12 +104,12 @@ def choices_main(argv: Sequence[str]) -> int:
     parser.add_argument("file", type=Path, metavar="FILE", help="questions, one on each line")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_common(parser)
-    return run_command(parser, measure_choices, argv)
+    return run_command(parser, print_choices, argv)
 
 
-def measure_perplexity(args: argparse.Namespace, messages: Messages) -> int:
+def print_perplexity(args: argparse.Namespace, messages: Messages) -> int:
     """Read the text, score it, print the numbers and what they depend on."""
-    from tinyllm.evaluation import perplexity
+    from tinyllm.evaluation import measure_perplexity
 
     _require_output()
     documents = [read_text_file(args.text)]
@@ -118,7 +118,7 @@ def measure_perplexity(args: argparse.Namespace, messages: Messages) -> int:
             raise UsageError("--separator is empty; expected the text between two documents")
         parts = [part.strip("\n") for part in documents[0].split(args.separator)]
         documents = [part for part in parts if part.strip()]
-    found = perplexity(
+    found = measure_perplexity(
         load_model(args, messages),
         documents,
         protocol=args.protocol,
@@ -147,7 +147,7 @@ def perplexity_lines(found: "Perplexity") -> str:
     )
 
 
-def measure_choices(args: argparse.Namespace, messages: Messages) -> int:
+def print_choices(args: argparse.Namespace, messages: Messages) -> int:
     """Read the questions, score their choices, print how many are right."""
     from tinyllm.evaluation import answer_choices, read_questions
 

@@ -11,7 +11,7 @@ Large benchmarks are claims about large models: nothing of this size can confirm
 
 from tinyllm.evaluation.bleu import Bleu, corpus_bleu
 from tinyllm.evaluation.choices import Choices, Question, answer_choices, read_questions
-from tinyllm.evaluation.perplexity import Perplexity, document_bits_per_byte, perplexity
+from tinyllm.evaluation.perplexity import Perplexity, document_bits_per_byte, measure_perplexity
 from tinyllm.evaluation.repetition import repeated_ngram_rate
 from tinyllm.evaluation.rouge import RougeL, rouge_l
 from tinyllm.evaluation.scoring import Window, score_windows
@@ -26,7 +26,7 @@ __all__ = [
     "answer_choices",
     "corpus_bleu",
     "document_bits_per_byte",
-    "perplexity",
+    "measure_perplexity",
     "read_questions",
     "repeated_ngram_rate",
     "rouge_l",

@@ -50,7 +50,7 @@ class Perplexity:
     tokenizer: str
 
 
-def perplexity(
+def measure_perplexity(
     model: Scorer,
     documents: Sequence[str],
     *,
@@ -115,9 +115,9 @@ def document_bits_per_byte(
     Each is read from BOS on and cut at `context` tokens, BOS and EOS among them. The bits are those
     of all its tokens but BOS; the bytes are those of UTF-8 that these tokens stand for, so what was
     cut off counts on neither side, and EOS costs bits for no byte. Raises UsageError as
-    `perplexity` does, and where the tokens stand for no byte.
+    `measure_perplexity` does, and where the tokens stand for no byte.
     """
-    found = perplexity(model, documents, protocol="doc", context=context, eos=eos)
+    found = measure_perplexity(model, documents, protocol="doc", context=context, eos=eos)
     if found.bits_per_byte is None:
         raise UsageError("the documents have no text")
     return found.bits_per_byte

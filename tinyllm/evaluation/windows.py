@@ -35,15 +35,14 @@ def stride_windows(text: Encoded, context: int, stride: int) -> list[Window]:
     """Slide a window of `context` tokens on by `stride`, and score the tokens that it comes to.
 
     Each token but the first is scored once, with the `context` tokens before it at most, and
-    context - stride + 1 at least, or all there are. What a window scores last it need not read: it
-    is the token behind its end.
+    context - stride + 1 at least, or all there are. What a window scores last it need not read, so
+    it has a token more.
     """
     tokens, sizes = text
     ends = [*range(context + 1, len(tokens), stride), len(tokens)]
-    starts = [1, *ends]
+    scored_from = [1, *ends]
     return [
-        _window(tokens, sizes, max(0, end - 1 - context), end, end - start)
-        for start, end in zip(starts, ends, strict=False)
+        _window(tokens, sizes, i * stride, end, end - scored_from[i]) for i, end in enumerate(ends)
     ]
 
 
