@@ -17,6 +17,7 @@ import argparse
 import math
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -197,7 +198,7 @@ def main() -> None:
     print(f"adding 2 of {scale.T} numbers, {scale.steps} steps: error; guessing has {GUESS:.3f}")
     errors: Errors = {}
     for name, cell in cells.items():
-        errors[name] = [error_after_training(cell, scale, seed) for seed in seeds]
+        errors[name] = xp.parallel_map(partial(error_after_training, cell, scale), seeds)
         print(f"  {name:22} " + "  ".join(f"{error:.4f}" for error in errors[name]))
     judge(ERROR_CLAIMS, errors, testable=not args.quick)
 
