@@ -7,7 +7,6 @@ The text format has a line `V D`, and then a line for each word: the word and it
 GloVe, without the first line, is read too.
 """
 
-import math
 from array import array
 from collections import Counter
 from collections.abc import Iterator
@@ -136,9 +135,6 @@ def _rows(path: Path, lines: Iterator[str], D: int, at: int) -> tuple[list[str],
             values = []
         if len(values) != D or not word:
             raise refusal(path, f"line {line} is not a word and {D} numbers")
-        try:
-            numbers.extend(values)
-        except OverflowError:
-            numbers.extend([math.inf] * (D * (len(words) + 1) - len(numbers)))
+        numbers.extend(values)  # what is too large for float32 gets infinite
         words.append(word)
     return words, numbers
