@@ -28,14 +28,17 @@ from tinyllm.training.snapshot import (
     snapshot_path,
     snapshots,
 )
-from training.tiny_run import CONFIG, assert_equal, host, tiny_trainer
+from training.tiny_run import CONFIG, TOKENS, assert_equal, host, tiny_trainer
 
 ALL = {"dropout": 0.2, "average": "ema", "accum": 2}  # what a resumed run could get wrong
 
 
 def run(out, *, until=None, resume=False, data="data", say=lambda line: None, **changes):
-    """Train in a folder, to the end or until a step; return the trainer."""
-    trainer = tiny_trainer(**changes)
+    """Train in a folder, to the end or until a step; return the trainer.
+
+    With `ALL`, there is a second epoch from step 4 on.
+    """
+    trainer = tiny_trainer(**{"tokens": TOKENS[:140], **changes})
     steps = run_in_folder(out, trainer, data=data, resume=resume, say=say)
     for report in steps:
         if report.step == until:
@@ -107,7 +110,7 @@ def test_a_run_that_is_done_has_nothing_to_go_on_with(tmp_path):
 
 def test_steps_after_the_last_checkpoint_are_taken_again(tmp_path):
     """As after a SIGKILL: the metrics are ahead of the checkpoint, and their last line is cut."""
-    trainer = tiny_trainer()
+    trainer = tiny_trainer(tokens=TOKENS[:140])
     steps = run_in_folder(tmp_path, trainer, data="data")
     for _ in range(3):
         next(steps)
