@@ -54,8 +54,9 @@ def test_a_rotation_of_queries_and_keys_leaves_their_products_and_spreads_an_out
     q, k, signs = *rng.standard_normal((2, 5, d)), rng.choice([-1.0, 1.0], d)
     turned = [xp.to_numpy(incoherent(xp, xp.asarray(x), xp.asarray(signs))) for x in (q, k)]
     np.testing.assert_allclose(turned[0] @ turned[1].T, q @ k.T, atol=1e-12)
-    outlier = xp.to_numpy(incoherent(xp, xp.asarray(np.eye(d)), xp.asarray(signs)))
-    np.testing.assert_allclose(np.abs(outlier), d**-0.5)
+    rotation = xp.to_numpy(incoherent(xp, xp.asarray(np.eye(d)), xp.asarray(signs)))
+    np.testing.assert_allclose(np.abs(rotation), d**-0.5)
+    np.testing.assert_allclose(rotation[:, 0], signs * d**-0.5)  # H's first column is of ones
 
 
 @pytest.mark.parametrize("d", [0, 3, 48])
@@ -102,3 +103,18 @@ def test_attention_in_8_bits_is_near_attention(xp, block, signs):
     assert o.dtype == xp.float32
     difference = xp.to_numpy(o) - attention_forward(tinyllm_numpy, q, k, v)[0]
     assert 0.005 < np.sqrt(np.mean(difference**2)) < 0.02
+
+
+@pytest.mark.parametrize("block", [None, 2])
+def test_attention_in_8_bits_rounds_queries_keys_values_and_probabilities(block):
+    def rounded(x):
+        scales = [np.abs(x if block is None else x[n // block * block :][:block]).max() / 448
+                  for n in range(len(x))]  # fmt: skip
+        return by_definition(x / np.c_[scales]) * np.c_[scales]
+
+    q, k, v = np.random.default_rng(0).standard_normal((3, 5, 4)) * [[1], [1], [1], [1], [9]]
+    probs = np.exp(rounded(q) @ rounded(k).T / 2)
+    probs /= probs.max(axis=1, keepdims=True)
+    expected = by_definition(probs) @ rounded(v) / probs.sum(axis=1, keepdims=True)
+    o = fp8_attention(tinyllm_numpy, *(x[None, None] for x in (q, k, v)), block=block)
+    np.testing.assert_allclose(o[0, 0], expected, atol=1e-12)

@@ -52,10 +52,10 @@ def test_tiles_are_parts_of_the_mask_and_what_is_hidden_is_invisible(xp, rule, B
 @pytest.mark.parametrize("window", [None, 4, 7])
 @pytest.mark.parametrize("causal", [True, False])
 def test_in_a_text_in_order_a_tile_is_hidden_exactly_where_nothing_is_seen(causal, window):
-    positions = np.arange(-3, 20)
+    positions = np.arange(-6, 20)
     rule = PositionMask(queries=positions, keys=positions, causal=causal, window=window)
     mask = rule.tile(tinyllm_numpy, ALL, ALL)
-    parts = [slice(start, start + 4) for start in range(0, 23, 4)]
+    parts = [slice(start, start + 4) for start in range(0, 26, 4)]
     for i in parts:
         for j in parts:
             assert rule.hides(tinyllm_numpy, i, j) == (not mask[i, j].any()), (i, j)
