@@ -11,23 +11,22 @@ from tinyllm.compression.calibration import TOGETHER, calibration_tokens, change
 from tinyllm.compression.streaming import after_block, embedded, require_decoder, scored
 from tinyllm.errors import UsageError
 from tinyllm.models.decoder import decoder_forward
+from tinyllm.models.trace import traced
 from tinyllm.params import nest
 
 INPUTS = {
-    **dict.fromkeys(["q_proj", "k_proj", "v_proj"], ("self_attn", "qkv", "q_proj")),
-    "o_proj": ("self_attn", "o_proj"),
-    **dict.fromkeys(["gate_proj", "up_proj"], ("mlp", "gate_up", "gate_proj")),
-    "down_proj": ("mlp", "down_proj"),
+    **dict.fromkeys(["q_proj", "k_proj", "v_proj"], "input_layernorm"),
+    "o_proj": "self_attn.heads",
+    **dict.fromkeys(["gate_proj", "up_proj"], "post_attention_layernorm"),
+    "down_proj": "mlp.hidden",
 }
 
 
-def given_to(saved, name):
+def given_to(xp, saved, name):
     """What a whole forward pass gave to a matrix: rows."""
     _, _, index, *_, kind, _ = name.split(".")
-    s = saved["layers"][int(index)]
-    for key in INPUTS[kind]:
-        s = s[key]
-    x = np.asarray(s[0])
+    activation = f"layers.{index}.{INPUTS[kind]}"
+    x = np.asarray(xp.to_numpy(traced(xp, saved, [activation])[activation]))
     return x.reshape(-1, x.shape[-1])
 
 
@@ -56,7 +55,7 @@ def test_moments_are_those_of_what_earlier_changed_blocks_give_to_a_dense_one(xp
         assert block.keys() == {name for name in params if f"layers.{index}." in name}
         assert moments.keys() == {name for name in block if block[name].ndim == 2}
         for name, of_matrix in moments.items():
-            x = given_to(saved, name)
+            x = given_to(xp, saved, name)
             assert of_matrix.count == 20
             np.testing.assert_allclose(of_matrix.norms, np.linalg.norm(x, axis=0), rtol=1e-12)
             if gram:
@@ -90,7 +89,7 @@ def test_how_many_rows_go_together_is_no_matter():
     change_blocks(xp, params, config, tokens, change)
     _, saved = decoder_forward(xp, tokens, nest(params), config)
     for name, moments in found["streamed"].items():
-        x = given_to(saved, name)
+        x = given_to(xp, saved, name)
         np.testing.assert_allclose(moments.squares, np.sum(x * x, axis=0), rtol=1e-12)
 
 

@@ -18,6 +18,7 @@ from tinyllm.compression.linearity import block_influence, linearity_score
 from tinyllm.errors import UsageError
 from tinyllm.models.config import param_shapes
 from tinyllm.models.decoder import decoder_forward
+from tinyllm.models.trace import traced
 
 CONFIG = tiny_config(n_layers=4, windows=(None, 2, 3, None))
 TOKENS = np.random.default_rng(1).integers(0, CONFIG.vocab_size, (6, 15))
@@ -39,8 +40,8 @@ def streams(xp, p, config=CONFIG, maps=None):
 
 def test_facts_are_of_what_goes_into_and_out_of_each_block(xp, p):
     _, saved = decoder_forward(xp, xp.asarray(TOKENS), p, CONFIG)
-    ends = [rows(xp, s["input_layernorm"][0]) for s in saved["layers"]]
-    ends.append(rows(xp, saved["norm"][0]))
+    names = [*(f"layers.{i}.input" for i in range(4)), "layers.3"]
+    ends = [rows(xp, x) for x in traced(xp, saved, names).values()]
     for facts, x, y in zip(block_facts(xp, p, CONFIG, TOKENS), ends[:-1], ends[1:], strict=True):
         assert facts.linearity == pytest.approx(linearity_score(x, y), abs=1e-9)
         assert facts.without_residual == pytest.approx(linearity_score(x, y - x), abs=1e-9)

@@ -24,7 +24,7 @@ def pruned_by_whole_passes(xp, params, prune):
         _, saved = decoder_forward(xp, xp.asarray(TOKENS), nest(now), CONFIG)
         for name, x in params.items():
             if name.startswith(f"model.layers.{index}.") and x.ndim == 2:
-                now[name] = xp.asarray(prune(np.array(xp.to_numpy(x)), given_to(saved, name)))
+                now[name] = xp.asarray(prune(np.array(xp.to_numpy(x)), given_to(xp, saved, name)))
     return now
 
 

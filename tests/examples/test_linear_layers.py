@@ -1,0 +1,31 @@
+"""examples/08_linear_layers.py, in its short form."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "08_linear_layers.py"
+
+
+@pytest.fixture(scope="module")
+def out():
+    run = subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLE, "--quick"], capture_output=True, text=True
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    return run.stdout
+
+
+def test_a_linear_map_is_better_than_none_in_every_place(out):
+    blocks = re.findall(r"^ +\d +\d\.\d{3} +\d\.\d{3} +\d\.\d{3} +(\S+) +(\S+)$", out, re.MULTILINE)
+    assert len(blocks) == 4
+    assert all(float(linear) < float(removed) for removed, linear in blocks)
+
+
+def test_it_ends_in_verdicts(out):
+    assert "a linear map in a block's place is better than none: reproduced" in out
+    assert "a mean score of 0.99: not reproduced at this scale" in out
+    assert len(re.findall(r"^expected: ", out, re.MULTILINE)) == 4
