@@ -33,8 +33,8 @@ STEP_FLAGS = (  # the settings of `Settings`, with the names that others give th
     (("--warmup", "--warmup-iters"), whole, "steps until the rate is the highest (default: a tenth"
      " of all, 100 at most)"),
     (("--floor",), real, "the part of the rate that is left at the end (default: 0.1)"),
-    (("--optimizer",), str, "adamw, adam, momentum, sgd or adagrad (default: adamw)"),
-    (("--weight-decay",), real, "of matrices, for adamw (default: 0.1)"),
+    (("--optimizer",), str, "adamw, muon, adam, momentum, sgd or adagrad (default: adamw)"),
+    (("--weight-decay",), real, "of matrices, for adamw and muon (default: 0.1)"),
     (("--clip", "--grad-clip"), real, "the longest gradient; 0: any (default: 1)"),
     (("--dropout",), real, "how much to drop out (default: 0)"),
     (("--average",), str, "average the weights: none, ema or mean (default: none)"),

@@ -31,7 +31,7 @@ class Settings:
     warmup: int | None = None  # steps; None: a tenth of all, 100 at most
     floor: float = 0.1  # of lr, where the schedule ends
     optimizer: str = "adamw"
-    weight_decay: float = 0.1  # AdamW's
+    weight_decay: float = 0.1  # AdamW's and Muon's
     clip: float = 1.0  # the largest norm of the gradient; 0: any
     dropout: float = 0.0
     average: str = "none"  # of the weights: ema, or the mean since `average_from`

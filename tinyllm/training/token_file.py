@@ -98,9 +98,7 @@ def _frame(tokenizer: Tokenizer, separator: str | None) -> tuple[list[int], list
     """Return what stands before and behind every document."""
     before = [tokenizer.bos_id] if tokenizer.add_bos and tokenizer.bos_id is not None else []
     after = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
-    if (
-        before and before == after
-    ):  # one token for both: the next document's begins where this one ends
+    if before and before == after:  # one token for both: each stands between two documents
         return before, []
     if not before and not after and separator:
         return [], tokenizer.encode(separator)
