@@ -94,10 +94,15 @@ def synchronize() -> None:
 
 
 def index_add(n: int, ids: Any, values: Any, /) -> Any:
-    """Add up the rows that share an index (see `tinyllm.backend.Backend`)."""
-    out = np.zeros((n, values.shape[-1]), dtype=values.dtype)
-    np.add.at(out, ids, values)
-    return out
+    """Add up the rows that share an index (see `tinyllm.backend.Backend`).
+
+    Number by number: NumPy has a fast loop for one axis, four times as fast as that for rows.
+    """
+    D = values.shape[-1]
+    out = np.zeros(n * D, dtype=values.dtype)
+    places = ids[:, None] * D + np.arange(D)
+    np.add.at(out, places.reshape(-1), values.reshape(-1))
+    return out.reshape(n, D)
 
 
 def sigmoid(x: Any, /) -> Any:
