@@ -161,7 +161,7 @@ def test_a_model_needs_a_tokenizer_and_bits_per_byte_a_byte():
 @pytest.mark.parity
 def test_the_loss_is_that_of_transformers(tmp_path):
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
-    model = random_model()
+    model = random_model(d_model=8)
     model.save(tmp_path)
     other = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float64)
     ids = tokenizer().encode(TEXT, bos=True)

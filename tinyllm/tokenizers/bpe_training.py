@@ -66,10 +66,13 @@ class _Neighbours:
         return None
 
     def join(self, pair: Pair) -> None:
-        """Join the pair wherever it stands, from left to right, and count its neighbours anew."""
+        """Join the pair wherever it stands, from left to right, and count its neighbours anew.
+
+        A pair's places are in order: all came up when the newer of its two symbols did.
+        """
         symbols, before, after = self._symbols, self._before, self._after
         new = set()
-        for left in sorted(self._places[pair]):
+        for left in self._places[pair]:
             right = after[left]
             if right == _NONE or (symbols[left], symbols[right]) != pair:
                 continue  # one of the two was joined to another since: symbols only ever grow
