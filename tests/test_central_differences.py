@@ -26,12 +26,14 @@ def rmsnorm_with_a_sum_for_the_mean(xp, dy, saved):
 
 
 def layernorm_without_its_means(xp, dy, saved):
-    xhat, rstd, weight, _ = saved
+    x, mean, rstd, weight, _ = saved
+    xhat = (x - mean) * rstd
     return rstd * dy * weight, xp.sum(dy * xhat, axis=0), xp.sum(dy, axis=0)
 
 
 def layernorm_without_the_second_mean(xp, dy, saved):
-    xhat, rstd, weight, _ = saved
+    x, mean, rstd, weight, _ = saved
+    xhat = (x - mean) * rstd
     dxhat = dy * weight
     dx = rstd * (dxhat - xp.mean(dxhat, axis=-1, keepdims=True))
     return dx, xp.sum(dy * xhat, axis=0), xp.sum(dy, axis=0)

@@ -142,7 +142,7 @@ class Model:
         `tokens` may be a list of lists. Raises UsageError for ids that the model does not have.
         """
         hidden = self._hidden_states(self._host_tokens(tokens))
-        return self._kind.head(self.xp, hidden, self._tree())[0]
+        return self._kind.head(self.xp, hidden, self._tree(), self.config)[0]
 
     def logprobs(self, tokens: Any, targets: Any) -> Any:
         """Return the log-probability of each target in nats, and 0 for a target of -100.
@@ -155,7 +155,7 @@ class Model:
         ids, wanted = self._host_tokens(tokens), self._host_tokens(targets, ignored=True)
         xp, tree, hidden = self.xp, self._tree(), self._hidden_states(ids)
         return target_logprobs(
-            xp, hidden, wanted, lambda rows: self._kind.head(xp, rows, tree)[0],
+            xp, hidden, wanted, lambda rows: self._kind.head(xp, rows, tree, self.config)[0],
             self.config.vocab_size,
         )  # fmt: skip
 

@@ -1,8 +1,10 @@
 """tinyllm.layers: the gradient of every layer, for every parameter, with and without biases."""
 
+from functools import partial
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strategies import check_pair, rngs, sizes
@@ -12,8 +14,20 @@ from tinyllm.layers.attention import (
     self_attention_forward,
     split_heads,
 )
-from tinyllm.layers.blocks import pre_norm_block_backward, pre_norm_block_forward
-from tinyllm.layers.mlp import swiglu_backward, swiglu_forward
+from tinyllm.layers.blocks import Sublayers
+from tinyllm.layers.layer import Layer
+from tinyllm.layers.mlp import (
+    GELU,
+    GELU_BLOOM,
+    GELU_TANH,
+    SILU,
+    gated_mlp_backward,
+    gated_mlp_forward,
+    mlp_backward,
+    mlp_forward,
+)
+from tinyllm.layers.norms import NORMS
+from tinyllm.models.layouts import LAYOUTS
 from tinyllm.ops.attention import attention_mask
 from tinyllm.params import flatten, nest
 
@@ -40,12 +54,12 @@ def linear(name, outputs, inputs, biased):
     return {f"{name}.weight": (outputs, inputs)} | ({f"{name}.bias": (outputs,)} if biased else {})
 
 
-def swiglu_shapes(D, F, biased):
-    return (
-        linear("gate_proj", F, D, biased)
-        | linear("up_proj", F, D, biased)
-        | linear("down_proj", D, F, biased)
-    )
+def plain_shapes(D, F, biased):
+    return linear("up_proj", F, D, biased) | linear("down_proj", D, F, biased)
+
+
+def gated_shapes(D, F, biased):
+    return linear("gate_proj", F, D, biased) | plain_shapes(D, F, biased)
 
 
 def attention_shapes(D, H, K, d, biased, normed=False):
@@ -59,10 +73,40 @@ def attention_shapes(D, H, K, d, biased, normed=False):
     )
 
 
-@given(sizes, sizes, sizes, st.booleans(), rngs)
-def test_swiglu(xp, T, D, F, biased, rng):
-    x = rng.standard_normal((2, T, D))
-    check_layer(xp, swiglu_forward, swiglu_backward, x, swiglu_shapes(D, F, biased), rng)
+MLPS = {
+    "gated": (gated_mlp_forward, gated_mlp_backward, gated_shapes),
+    "plain": (mlp_forward, mlp_backward, plain_shapes),
+}
+ACTIVATIONS = st.sampled_from([SILU, GELU, GELU_TANH, GELU_BLOOM])
+
+
+@pytest.mark.parametrize("kind", MLPS)
+@given(sizes, sizes, sizes, st.booleans(), ACTIVATIONS, rngs)
+def test_feed_forward(xp, kind, T, D, F, biased, activation, rng):
+    x, (forward, backward, shapes) = rng.standard_normal((2, T, D)), MLPS[kind]
+    check_layer(xp, forward, backward, x, shapes(D, F, biased), rng, activation=activation)
+
+
+@pytest.mark.parametrize("name", NORMS)
+@given(sizes, st.integers(2, 5), rngs)
+def test_norm(xp, name, T, D, rng):
+    norm, x = NORMS[name], rng.standard_normal((2, T, D))
+    shapes = dict.fromkeys(norm.parameters, (D,))
+    check_layer(xp, norm.forward, norm.backward, x, shapes, rng, eps=0.1)
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_a_norm_can_say_again_what_it_gave_and_has_a_neutral_weight(xp, name):
+    norm, rng = NORMS[name], np.random.default_rng(0)
+    x = xp.asarray(rng.standard_normal((2, 3, 5)))
+    p = {part: xp.asarray(rng.standard_normal(5)) for part in norm.parameters}
+    y, saved = norm.forward(xp, x, p, eps=1e-5)
+    assert np.array_equal(xp.to_numpy(norm.output(xp, saved)), xp.to_numpy(y))
+    neutral = p | {"weight": xp.asarray(np.full(5, norm.neutral))}
+    if "bias" in p:
+        neutral["bias"] = xp.asarray(np.zeros(5))
+    y = xp.to_numpy(norm.forward(xp, x, neutral, eps=0.0)[0])
+    np.testing.assert_allclose((y * y).mean(-1), 1.0, rtol=1e-12)
 
 
 heads = st.sampled_from([(1, 1), (2, 1), (4, 2), (3, 3)])
@@ -79,51 +123,84 @@ def surroundings(xp, T, r, rng, H, K, window):
     }
 
 
-@given(sizes, sizes, heads, st.integers(1, 2), st.booleans(), st.booleans(), rngs)
-def test_self_attention(xp, T, D, heads, r, biased, normed, rng):
+def sublayers(around, norm="rmsnorm"):
+    return Sublayers(
+        norm=Layer(partial(NORMS[norm].forward, eps=0.1), NORMS[norm].backward),
+        attention=Layer(partial(self_attention_forward, **around), self_attention_backward),
+        mlp=Layer(partial(gated_mlp_forward, activation=SILU), gated_mlp_backward),
+    )
+
+
+options = st.sampled_from([{}, {}, {"scale": 0.3, "softcap": 2.0}, {"clip": 3.0}])
+
+
+@given(sizes, sizes, heads, st.integers(1, 2), st.booleans(), st.booleans(), options, rngs)
+def test_self_attention(xp, T, D, heads, r, biased, normed, options, rng):
     (H, K), x = heads, rng.standard_normal((2, T, D))
     shapes = attention_shapes(D, H, K, 2 * r, biased, normed)
     around = surroundings(xp, T, r, rng, H, K, window=None)
+    around |= options
     check_layer(xp, self_attention_forward, self_attention_backward, x, shapes, rng, **around)
 
 
-@given(sizes, sizes, sizes, heads, st.booleans(), rngs)
-def test_pre_norm_block(xp, T, D, F, heads, biased, rng):
-    (H, K), x = heads, rng.standard_normal((2, T, D))
+@pytest.mark.parametrize("name", LAYOUTS)
+@settings(max_examples=8)
+@given(sizes, sizes, heads, st.booleans(), st.sampled_from(list(NORMS)), rngs)
+def test_block(xp, name, T, F, heads, biased, norm, rng):
+    (H, K), D, layout = heads, 3, LAYOUTS[name]
+    x = rng.standard_normal((2, T, D))
     shapes = {
-        "input_layernorm.weight": (D,),
-        "post_attention_layernorm.weight": (D,),
+        **{f"{at}.{part}": (D,) for at in layout.norms for part in NORMS[norm].parameters},
         **{f"self_attn.{k}": v for k, v in attention_shapes(D, H, K, 4, biased).items()},
-        **{f"mlp.{k}": v for k, v in swiglu_shapes(D, F, biased).items()},
+        **{f"mlp.{k}": v for k, v in gated_shapes(D, F, biased).items()},
     }
     around = surroundings(xp, T, 2, rng, H, K, window=2)
-    check_layer(xp, pre_norm_block_forward, pre_norm_block_backward, x, shapes, rng, **around)
+    check_layer(xp, layout.forward, layout.backward, x, shapes, rng, sub=sublayers(around, norm))
 
 
 @given(sizes, sizes, sizes, rngs)
 def test_the_feed_forward_layer_sees_one_position_at_a_time(xp, T, D, F, rng):
-    p = nest({k: xp.asarray(rng.standard_normal(s)) for k, s in swiglu_shapes(D, F, True).items()})
+    p = nest({k: xp.asarray(rng.standard_normal(s)) for k, s in gated_shapes(D, F, True).items()})
     x = rng.standard_normal((1, T, D))
-    whole = xp.to_numpy(swiglu_forward(xp, xp.asarray(x), p)[0])
+
+    def feed(x):
+        return xp.to_numpy(gated_mlp_forward(xp, xp.asarray(x), p, activation=SILU)[0])
+
+    whole = feed(x)
     for t in range(T):
-        alone = xp.to_numpy(swiglu_forward(xp, xp.asarray(x[:, t : t + 1]), p)[0])
+        alone = feed(x[:, t : t + 1])
         np.testing.assert_allclose(alone, whole[:, t : t + 1], atol=1e-12)
 
 
-def test_a_block_with_silent_sublayers_is_the_identity(xp):
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("name", ["pre", "parallel", "parallel_one_norm", "sandwich"])
+def test_a_block_with_silent_sublayers_is_the_identity(xp, name):
+    rng, layout = np.random.default_rng(0), LAYOUTS[name]
     shapes = {f"self_attn.{k}": v for k, v in attention_shapes(4, 2, 1, 2, False).items()}
-    shapes |= {f"mlp.{k}": v for k, v in swiglu_shapes(4, 3, False).items()}
+    shapes |= {f"mlp.{k}": v for k, v in gated_shapes(4, 3, False).items()}
     params = {k: rng.standard_normal(shape) for k, shape in shapes.items()}
     params["self_attn.o_proj.weight"] *= 0
     params["mlp.down_proj.weight"] *= 0
-    params |= {"input_layernorm.weight": np.ones(4), "post_attention_layernorm.weight": np.ones(4)}
+    params |= {f"{norm}.weight": np.ones(4) for norm in layout.norms}
     p = nest({k: xp.asarray(v) for k, v in params.items()})
     x, around = rng.standard_normal((1, 3, 4)), surroundings(xp, 3, 1, rng, 2, 1, None)
-    y, saved = pre_norm_block_forward(xp, xp.asarray(x), p, **around)
+    y, saved = layout.forward(xp, xp.asarray(x), p, sublayers(around))
     assert np.array_equal(xp.to_numpy(y), x)
-    dx, _ = pre_norm_block_backward(xp, xp.asarray(x), saved)
-    assert np.array_equal(xp.to_numpy(dx), x)
+    if name != "sandwich":  # whose norms turn nothing into nothing, but not its gradient
+        dx, _ = layout.backward(xp, xp.asarray(x), saved)
+        assert np.array_equal(xp.to_numpy(dx), x)
+
+
+def test_what_a_post_norm_block_gives_is_normalised(xp):
+    rng, layout = np.random.default_rng(0), LAYOUTS["post"]
+    shapes = {f"self_attn.{k}": v for k, v in attention_shapes(4, 2, 1, 2, False).items()}
+    shapes |= {f"mlp.{k}": v for k, v in gated_shapes(4, 3, False).items()}
+    params = {k: rng.standard_normal(shape) for k, shape in shapes.items()}
+    params |= {f"{norm}.weight": np.ones(4) for norm in layout.norms}
+    p = nest({k: xp.asarray(v) for k, v in params.items()})
+    around = surroundings(xp, 3, 1, rng, 2, 1, None)
+    x = xp.asarray(1000.0 * rng.standard_normal((1, 3, 4)))
+    y = xp.to_numpy(layout.forward(xp, x, p, sublayers(around))[0])
+    np.testing.assert_allclose((y * y).mean(-1), 1.0, rtol=0.1)
 
 
 @given(sizes, sizes, sizes, st.integers(1, 4), rngs)

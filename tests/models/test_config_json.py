@@ -227,7 +227,9 @@ def test_layer_types_that_repeat_the_window_are_fine():
 def of_a_family(config):
     """Take back what no family has together with the rest."""
     mixed = len(set(config.windows)) > 1
-    if not isinstance(config.positions, Rope):
+    pieces = (config.layout, config.norm, config.mlp)
+    whole = isinstance(config.positions, Rope) and config.positions.fraction == 1.0
+    if not whole or pieces != ("pre", "rmsnorm", "swiglu"):
         return dataclasses.replace(config, family="tinyllm")
     if config.qk_norm:
         return dataclasses.replace(config, family="qwen3", mlp_bias=False)

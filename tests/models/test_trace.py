@@ -17,7 +17,7 @@ TOKENS = np.arange(B * T).reshape(B, T) % CONFIG.vocab_size
 def run(xp):
     p = tree_of(xp, random_params(CONFIG))
     logits, saved = decoder_forward(xp, xp.asarray(TOKENS), p, CONFIG)
-    names = trace_names(CONFIG.n_layers)
+    names = trace_names(saved)
     return logits, {n: xp.to_numpy(a) for n, a in traced(xp, saved, names).items()}, p
 
 

@@ -67,6 +67,14 @@ def silu(draw, rng):
     return [vectors(draw, rng)], {}, F.silu
 
 
+def clip(draw, rng):
+    return [vectors(draw, rng)], {"limit": 0.7}, lambda x, *, limit: x.clamp(-limit, limit)
+
+
+def softcap(draw, rng):
+    return [vectors(draw, rng)], {"cap": 1.3}, lambda x, *, cap: cap * torch.tanh(x / cap)
+
+
 def dropout(draw, rng):
     rate, seed = draw(st.sampled_from([0.0, 0.1, 0.7])), draw(st.integers(0, 100))
 
@@ -210,7 +218,7 @@ def queries_keys_values(draw, rng):
 CASES = {
     case.__name__: case
     for case in (
-        linear, embedding, rmsnorm, layernorm, relu, gelu, gelu_tanh, silu, dropout, softmax,
+        linear, embedding, rmsnorm, layernorm, relu, gelu, gelu_tanh, silu, clip, softcap, dropout, softmax,
         log_softmax, cross_entropy, negative_sampling, glove, rope_half, rope_interleaved,
         attention, flash_attention, flash_attention1,
         torch_recurrent.tanh_cell, torch_recurrent.relu_cell, torch_recurrent.lstm_cell,

@@ -71,11 +71,11 @@ def read_sizes(
 def read_rotary_sizes(keys: KeyReader, names: dict[str, str] = HF_NAMES) -> Sizes:
     """Read the sizes of a model with RoPE, whose heads have an even number of features."""
     sizes = read_sizes(keys, names)
-    check_pairs(sizes, keys.where)
+    check_pairs(sizes.head_dim, keys.where)
     return sizes
 
 
-def check_pairs(sizes: Sizes, where: str) -> None:
+def check_pairs(features: int, where: str) -> None:
     """Raise ConfigError where RoPE, which turns pairs of features, would leave one over."""
-    if sizes.head_dim % 2:
-        raise ConfigError(f"{where}: head_dim is {sizes.head_dim}; RoPE turns pairs of features")
+    if features % 2:
+        raise ConfigError(f"{where}: head_dim is {features}; RoPE turns pairs of features")

@@ -5,14 +5,18 @@
 gives what the whole model gives. Between two steps only the residual stream is in memory.
 """
 
-from dataclasses import replace
 from typing import Any
 
 from tinyllm.backend import Array, Backend
 from tinyllm.errors import UsageError
 from tinyllm.models.config import DecoderConfig
-from tinyllm.models.decoder import _blocks, _embed, _positions, head_forward
-from tinyllm.ops.norms import rmsnorm_forward
+from tinyllm.models.decoder import (
+    embed_forward,
+    final_norm_forward,
+    logits_forward,
+    run_blocks,
+    text_positions,
+)
 
 
 def require_decoder(config: Any) -> DecoderConfig:
@@ -24,20 +28,19 @@ def require_decoder(config: Any) -> DecoderConfig:
 
 def embedded(xp: Backend, tokens: Array, p: dict[str, Any], config: DecoderConfig) -> Array:
     """Return the residual stream before the first block: tokens (B, T) -> x (B, T, D)."""
-    queries, _ = _positions(tokens.shape[1], None)
-    return _embed(xp, tokens, p, config, queries)[0]
+    queries, _ = text_positions(tokens.shape[1])
+    return embed_forward(xp, tokens, p, config, queries)[0]
 
 
 def after_block(
     xp: Backend, x: Array, layer: dict[str, Any], config: DecoderConfig, index: int
 ) -> Array:
     """Run block `index`: x (B, T, D) -> y (B, T, D). `layer` is its branch of the tree."""
-    alone = replace(config, n_layers=1, windows=config.windows[index : index + 1])
-    queries, keys = _positions(x.shape[1], None)
-    return _blocks(xp, x, {"model": {"layers": {"0": layer}}}, alone, queries, keys)
+    queries, keys = text_positions(x.shape[1])
+    return run_blocks(xp, x, {str(index): layer}, config, queries, keys, only=index)
 
 
 def scored(xp: Backend, x: Array, p: dict[str, Any], config: DecoderConfig) -> Array:
     """Score every next token by what the last block gives: x (B, T, D) -> logits (B, T, V)."""
-    hidden, _ = rmsnorm_forward(xp, x, **p["model"]["norm"], eps=config.norm_eps)
-    return head_forward(xp, hidden, p)[0]
+    hidden, _ = final_norm_forward(xp, x, p, config)
+    return logits_forward(xp, hidden, p, config)[0]

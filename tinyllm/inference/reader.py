@@ -16,7 +16,7 @@ from tinyllm.inference.kv_cache import make_cache
 from tinyllm.inference.prefill import CHUNK, prefill
 from tinyllm.models.architecture import Config
 from tinyllm.models.config import DecoderConfig
-from tinyllm.models.decoder import hidden_states
+from tinyllm.models.decoder import computed_in, hidden_states
 from tinyllm.models.recurrent import first_state, hidden_and_state
 from tinyllm.models.recurrent_config import RecurrentConfig
 
@@ -54,9 +54,8 @@ class DecoderReader:
     ) -> None:
         """Make an empty cache."""
         self._xp, self._p, self._config = xp, p, config
-        dtype = p["model"]["norm"]["weight"].dtype
         self._kv = make_cache(
-            xp, config, batch=batch, capacity=capacity, dtype=dtype, padding=padding
+            xp, config, batch=batch, capacity=capacity, dtype=computed_in(p), padding=padding
         )
 
     def read(self, tokens: Any, /) -> Array:

@@ -23,7 +23,8 @@ class Session:
         max_tokens: int,
     ) -> None:
         """Make room for `max_tokens` after the longest prompt. `p` is the parameter tree."""
-        self._xp, self._p, self._head = xp, p, architecture(config).head
+        self._xp, self._p, self._config = xp, p, config
+        self._head = architecture(config).head
         longest = max(map(len, prompts))
         padding = np.array([longest - len(prompt) for prompt in prompts])
         self._tokens = np.zeros((len(prompts), longest), np.int64)  # padding may be any token
@@ -52,7 +53,7 @@ class Session:
 
     def _score(self, tokens: Any) -> Any:
         hidden = self._reader.read(tokens)
-        logits, _ = self._head(self._xp, hidden[:, -1, :], self._p)
+        logits, _ = self._head(self._xp, hidden[:, -1, :], self._p, self._config)
         return self._xp.to_numpy(logits)
 
 
@@ -80,7 +81,7 @@ class UncachedSession:
         scores = []
         for row in self._rows:
             hidden = kind.hidden_states(xp, xp.asarray(np.array([row])), self._p, self._config)
-            scores.append(xp.to_numpy(kind.head(xp, hidden[:, -1, :], self._p)[0]))
+            scores.append(xp.to_numpy(kind.head(xp, hidden[:, -1, :], self._p, self._config)[0]))
         return np.concatenate(scores)
 
     def step(self, tokens: Sequence[int]) -> Any:

@@ -9,6 +9,7 @@ from tinyllm.layers.projection import (
     projections_backward,
     projections_forward,
 )
+from tinyllm.ops.activations import clip_backward, clip_forward
 from tinyllm.ops.norms import rmsnorm_backward, rmsnorm_forward
 from tinyllm.ops.rope import rope_half_backward, rope_half_forward
 
@@ -33,6 +34,9 @@ def self_attention_forward(
     norm_eps: float,
     rotation: tuple[Array, Array] | None = None,
     mask: Array | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    clip: float | None = None,
     kv: LayerCache | None = None,
 ) -> tuple[Array, Saved]:
     """Let each token read from those it may see: y = concat(attention(q, k, v) of each head) W_oᵀ.
@@ -42,14 +46,16 @@ def self_attention_forward(
     `rotation` holds the cosines and sines of the tokens' positions, where these turn queries and
     keys (see `tinyllm.ops.rope`); `mask` (T, S) or (B, 1, T, S) what each may see, or (H, T, S) or
     (B, H, T, S) what is added to its scores. With `kv`, the keys and values of earlier calls come
-    before those of this one.
+    before those of this one. `scale` and `softcap` are those of `tinyllm.ops.attention`; `clip`
+    holds what the three projections give between -clip and clip.
     Uses q_proj (H d, D), k_proj and v_proj (K d, D) and o_proj (D, H d); and where the checkpoint
     has them, q_norm and k_norm (d,), which give the features of each head a root mean square of 1
     before they are rotated (Qwen3, arXiv:2505.09388, section 2; Dehghani et al. 2023,
     arXiv:2302.05442, section 2).
     """
     s: dict[str, Saved] = {}
-    (q, k, v), s["qkv"] = projections_forward(xp, x, p, QKV)
+    qkv, s["qkv"] = projections_forward(xp, x, p, QKV)
+    (q, k, v), s["clipped"] = clipped_forward(xp, qkv, clip)
     q, k = split_heads(xp, q, n_heads), split_heads(xp, k, n_kv_heads)
     q, s["q_norm"] = head_norm_forward(xp, q, p.get("q_norm"), eps=norm_eps)
     k, s["k_norm"] = head_norm_forward(xp, k, p.get("k_norm"), eps=norm_eps)
@@ -58,8 +64,9 @@ def self_attention_forward(
     v = split_heads(xp, v, n_kv_heads)
     if kv is not None:
         k, v = kv.append(k, v)
-    s["attended"] = (q, k, v), {"mask": mask}
-    o, s["attention"] = xp.attention_forward(q, k, v, mask=mask)
+    options = {"mask": mask, "scale": scale, "softcap": softcap}
+    s["attended"] = (q, k, v), options
+    o, s["attention"] = xp.attention_forward(q, k, v, **options)
     y, s["o_proj"] = projection_forward(xp, merge_heads(xp, o), p["o_proj"])
     return y, s
 
@@ -75,6 +82,7 @@ def self_attention_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[Array
     dk, grads["k_norm"] = head_norm_backward(xp, dk, saved["k_norm"])
     dq, grads["q_norm"] = head_norm_backward(xp, dq, saved["q_norm"])
     dqkv = [merge_heads(xp, d) for d in (dq, dk, dv)]
+    dqkv = clipped_backward(xp, dqkv, saved["clipped"])
     dx, projections = projections_backward(xp, dqkv, saved["qkv"])
     return dx, grads | projections
 
@@ -97,6 +105,24 @@ def head_norm_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[Array, dic
         return dy, {}
     dx, dweight = rmsnorm_backward(xp, dy, saved)
     return dx, {"weight": dweight}
+
+
+def clipped_forward(xp: Backend, qkv: list[Array], clip: float | None) -> tuple[list[Array], Saved]:
+    """Hold queries, keys and values between -clip and clip, if the model does that.
+
+    It keeps large models from diverging (MosaicML 2023, MPT; Databricks 2024, DBRX).
+    """
+    if clip is None:
+        return qkv, None
+    pairs = [clip_forward(xp, x, limit=clip) for x in qkv]
+    return [y for y, _ in pairs], [s for _, s in pairs]
+
+
+def clipped_backward(xp: Backend, dqkv: list[Array], saved: Saved) -> list[Array]:
+    """What was cut off has no gradient; without a limit, dx = dy."""
+    if saved is None:
+        return dqkv
+    return [clip_backward(xp, dy, s) for dy, s in zip(dqkv, saved, strict=True)]
 
 
 def rotated_forward(

@@ -16,19 +16,19 @@ from tinyllm.ops.sinusoidal import sinusoidal_positions
 
 
 def add_learned_forward(
-    xp: Backend, x: Array, p: dict[str, Any], *, positions: Any
+    xp: Backend, x: Array, p: dict[str, Any], *, positions: Any, offset: int = 0
 ) -> tuple[Array, Saved]:
-    """Add a row of a learned table: y = x + W[position].
+    """Add a row of a learned table: y = x + W[position + offset].
 
     x (B, T, D) -> y (B, T, D)
 
     Radford et al. 2018, "Improving language understanding by generative pre-training", section 3.1.
     Uses weight (N, D). Raises UsageError for a position that it has no row for.
     """
-    N, last = p["weight"].shape[0], int(positions.max(initial=-1))
+    N, last = p["weight"].shape[0] - offset, int(positions.max(initial=-1))
     if last >= N:
         raise UsageError(f"this model has learned {N} positions, and the text has {last + 1}")
-    ids = xp.asarray(np.maximum(np.atleast_2d(positions), 0))  # (1 or B, T)
+    ids = xp.asarray(np.maximum(np.atleast_2d(positions), 0) + offset)  # (1 or B, T)
     added, s = embedding_forward(xp, ids, p["weight"])
     return x + xp.astype(added, x.dtype), (s, ids.shape)
 

@@ -17,7 +17,13 @@ from tinyllm.models.config_json import (
     understand_config,
     write_config_json,
 )
-from tinyllm.models.decoder import decoder_backward, decoder_forward, head_forward, hidden_states
+from tinyllm.models.decoder import (
+    decoder_backward,
+    decoder_forward,
+    head_forward,
+    hidden_states,
+    logits_forward,
+)
 from tinyllm.models.decoder_facts import decoder_flops, describe_decoder, kv_numbers, scores_stay
 from tinyllm.models.families import FAMILIES
 from tinyllm.models.init import init_params
@@ -66,7 +72,7 @@ class Architecture:
     forward: Callable[..., tuple[Array, Saved]]  # (xp, tokens, p, config) -> logits (B, T, V)
     backward: Callable[[Backend, Array, Saved], tuple[None, Params]]
     hidden_states: Callable[..., Array]  # (xp, tokens, p, config) -> (B, T, D), keeping nothing
-    head: Callable[[Backend, Array, dict[str, Any]], tuple[Array, Saved]]  # (..., D) -> (..., V)
+    head: Callable[..., tuple[Array, Saved]]  # (xp, (..., D), p, config) -> logits (..., V)
     traced: Callable[[Backend, Saved, Sequence[str]], dict[str, Array]]
     scores_stay: Callable[[Any], bool]  # whether a score stays what it is when more tokens follow
 
@@ -87,7 +93,7 @@ ARCHITECTURES: dict[type, Architecture] = {
         forward=decoder_forward,
         backward=decoder_backward,
         hidden_states=hidden_states,
-        head=head_forward,
+        head=logits_forward,
         traced=traced,
         scores_stay=scores_stay,
         kept_numbers=kv_numbers,
@@ -104,7 +110,7 @@ ARCHITECTURES: dict[type, Architecture] = {
         forward=recurrent_lm_forward,
         backward=recurrent_lm_backward,
         hidden_states=recurrent_hidden_states,
-        head=head_forward,
+        head=lambda xp, hidden, p, config: head_forward(xp, hidden, p),
         traced=recurrent_traced,
         scores_stay=lambda config: True,
         kept_numbers=state_numbers,

@@ -1,15 +1,22 @@
-"""What a decoder looks like, in numbers."""
+"""What a decoder looks like: its sizes, and the names of the pieces that it is made of."""
 
 from dataclasses import dataclass
 
-from tinyllm.models.positions import Positions, way_of
+from tinyllm.layers.norms import NORMS
+from tinyllm.models.feed_forward import Shapes, feed_forward_of, linear_shapes
+from tinyllm.models.layouts import LAYOUTS
+from tinyllm.models.positions import Positions, table_rows
 
 EMBED_TOKENS, EMBED_POSITIONS = "model.embed_tokens.weight", "model.embed_positions.weight"
+EMBED_NORM, FINAL_NORM = "model.embed_norm", "model.norm"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecoderConfig:
-    """The architecture of a Llama-shaped decoder. Sizes are counts; see `config_json` for files."""
+    """The architecture of a decoder. Sizes are counts; see `config_json` for files.
+
+    Without the fields that have a default it is a Llama's.
+    """
 
     family: str
     vocab_size: int
@@ -23,44 +30,63 @@ class DecoderConfig:
     norm_eps: float
     positions: Positions
     windows: tuple[int | None, ...]  # of each layer: how many keys a query sees, itself included
+    layout: str = "pre"  # of a block, a row of `layouts`
+    norm: str = "rmsnorm"  # a row of `tinyllm.layers.norms`
+    mlp: str = "swiglu"  # a row of `feed_forward`
     qkv_bias: bool = False
     o_bias: bool = False
     mlp_bias: bool = False
     qk_norm: bool = False
+    attention_scale: float | None = None  # of queries times keys; None: 1/√head_dim
+    attention_softcap: float | None = None
+    qkv_clip: float | None = None
     tie_embeddings: bool = False
     embedding_scale: float = 1.0  # what a token's vector is multiplied by
+    embedding_norm: bool = False  # whether it is normalised before the first block
+    logit_softcap: float | None = None
     bos_id: int | None = None
     eos_ids: tuple[int, ...] = ()
 
 
-def param_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
+def param_shapes(config: DecoderConfig) -> Shapes:
     """Return the shape of every parameter by its name: for loading, initialising and counting."""
-    D, F = config.d_model, config.d_ff
-    queries, keys = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
-    shapes: dict[str, tuple[int, ...]] = {EMBED_TOKENS: (config.vocab_size, D)}
-    if way_of(config.positions).table:
-        shapes[EMBED_POSITIONS] = (config.max_seq_len, D)
-
-    def linear(name: str, outputs: int, inputs: int, bias: bool) -> None:
-        shapes[f"{name}.weight"] = (outputs, inputs)
-        if bias:
-            shapes[f"{name}.bias"] = (outputs,)
-
+    layout = LAYOUTS[config.layout]
+    shapes: Shapes = {EMBED_TOKENS: (config.vocab_size, config.d_model)}
+    if rows := table_rows(config.positions, config.max_seq_len):
+        shapes[EMBED_POSITIONS] = (rows, config.d_model)
+    if config.embedding_norm:
+        shapes |= _norm_shapes(EMBED_NORM, config)
+    first, *others = layout.norms
     for i in range(config.n_layers):
         layer = f"model.layers.{i}"
-        shapes[f"{layer}.input_layernorm.weight"] = (D,)
-        linear(f"{layer}.self_attn.q_proj", queries, D, config.qkv_bias)
-        linear(f"{layer}.self_attn.k_proj", keys, D, config.qkv_bias)
-        linear(f"{layer}.self_attn.v_proj", keys, D, config.qkv_bias)
-        linear(f"{layer}.self_attn.o_proj", D, queries, config.o_bias)
-        if config.qk_norm:
-            shapes[f"{layer}.self_attn.q_norm.weight"] = (config.head_dim,)
-            shapes[f"{layer}.self_attn.k_norm.weight"] = (config.head_dim,)
-        shapes[f"{layer}.post_attention_layernorm.weight"] = (D,)
-        linear(f"{layer}.mlp.gate_proj", F, D, config.mlp_bias)
-        linear(f"{layer}.mlp.up_proj", F, D, config.mlp_bias)
-        linear(f"{layer}.mlp.down_proj", D, F, config.mlp_bias)
-    shapes["model.norm.weight"] = (D,)
+        shapes |= _norm_shapes(f"{layer}.{first}", config)
+        shapes |= _within(f"{layer}.self_attn", _attention_shapes(config))
+        for norm in others:
+            shapes |= _norm_shapes(f"{layer}.{norm}", config)
+        shapes |= _within(f"{layer}.mlp", feed_forward_of(config, i).shapes(config))
+    if layout.final_norm:
+        shapes |= _norm_shapes(FINAL_NORM, config)
     if not config.tie_embeddings:
-        shapes["lm_head.weight"] = (config.vocab_size, D)
+        shapes["lm_head.weight"] = (config.vocab_size, config.d_model)
     return shapes
+
+
+def _attention_shapes(config: DecoderConfig) -> Shapes:
+    D, d = config.d_model, config.head_dim
+    queries, keys = config.n_heads * d, config.n_kv_heads * d
+    norms = {"q_norm.weight": (d,), "k_norm.weight": (d,)} if config.qk_norm else {}
+    return {
+        **linear_shapes("q_proj", queries, D, config.qkv_bias),
+        **linear_shapes("k_proj", keys, D, config.qkv_bias),
+        **linear_shapes("v_proj", keys, D, config.qkv_bias),
+        **linear_shapes("o_proj", D, queries, config.o_bias),
+        **norms,
+    }
+
+
+def _norm_shapes(name: str, config: DecoderConfig) -> Shapes:
+    return {f"{name}.{part}": (config.d_model,) for part in NORMS[config.norm].parameters}
+
+
+def _within(prefix: str, shapes: Shapes) -> Shapes:
+    return {f"{prefix}.{name}": shape for name, shape in shapes.items()}

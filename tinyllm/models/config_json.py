@@ -58,8 +58,6 @@ def understand_config(keys: KeyReader) -> DecoderConfig:
         **asdict(sizes),
         **family.read(keys, sizes),
     )
-    if keys.number("partial_rotary_factor", 0.0, default=1.0) != 1.0:
-        raise keys.error("partial_rotary_factor", f"tinyllm rotates whole heads in a {name}")
     _check_layer_types(keys, config)
     keys.refuse_unread(HARMLESS)
     return config

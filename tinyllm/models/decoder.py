@@ -1,23 +1,34 @@
 """The decoder: tokens in, a score for every possible next token out.
 
 One function serves training, prefill and decoding. Without a cache the tokens stand at positions
-0, 1, 2 …; with one, the cache says at which positions they stand and which keys came before.
+0, 1, 2 …; with one, the cache says at which positions they stand and which keys came before. What
+a block consists of, the config says by name: see `layouts`, `feed_forward`, `positions` and
+`tinyllm.layers.norms`.
 """
 
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 
 from tinyllm.backend import Array, Backend, Params, Saved, get_backend
-from tinyllm.layers.attention import LayerCache
-from tinyllm.layers.blocks import pre_norm_block_backward, pre_norm_block_forward
+from tinyllm.layers.attention import (
+    LayerCache,
+    self_attention_backward,
+    self_attention_forward,
+)
+from tinyllm.layers.blocks import Sublayers
+from tinyllm.layers.layer import Layer
+from tinyllm.layers.norms import NORMS
 from tinyllm.models.config import DecoderConfig
+from tinyllm.models.feed_forward import feed_forward_of
+from tinyllm.models.layouts import LAYOUTS
 from tinyllm.models.positions import way_of
+from tinyllm.ops.activations import softcap_backward, softcap_forward
 from tinyllm.ops.attention import attention_mask
 from tinyllm.ops.dropout import Dropout, dropout_backward, dropout_forward
 from tinyllm.ops.embedding import embedding_backward, embedding_forward
 from tinyllm.ops.linear import linear_backward, linear_forward
-from tinyllm.ops.norms import rmsnorm_backward, rmsnorm_forward
 from tinyllm.params import flatten
 
 _HOST = get_backend("numpy")  # positions are counted on the host
@@ -50,36 +61,39 @@ def decoder_forward(
 
     tokens (B, T) -> logits (B, T, V)
 
+    Radford et al. 2019, "Language models are unsupervised multitask learners", section 2.3;
     Touvron et al. 2023, "LLaMA" (arXiv:2302.13971), section 2.2. `p` is the parameter tree.
     For training, `dropout` falls on the embedded tokens and on what each sublayer adds to them.
     """
     s: dict[str, Saved] = {"config": config, "layers": []}
-    queries, keys = _positions(tokens.shape[1], None)
-    x, s["embedding"] = _embed(xp, tokens, p, config, queries)
+    queries, keys = text_positions(tokens.shape[1])
+    x, s["embedding"] = embed_forward(xp, tokens, p, config, queries)
     x, s["dropout"] = dropout_forward(xp, x, dropout=dropout)
-    x = _blocks(xp, x, p, config, queries, keys, dropout=dropout, s_layers=s["layers"])
-    hidden, s["norm"] = rmsnorm_forward(xp, x, **p["model"]["norm"], eps=config.norm_eps)
-    logits, s["head"] = head_forward(xp, hidden, p)
+    x = run_blocks(
+        xp, x, p["model"]["layers"], config, queries, keys, dropout=dropout, s_layers=s["layers"]
+    )
+    hidden, s["norm"] = final_norm_forward(xp, x, p, config)
+    logits, s["head"] = logits_forward(xp, hidden, p, config)
     return logits, s
 
 
 def decoder_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[None, Params]:
     """Return the gradient of every parameter, by its name; a tied table's two are added."""
     config: DecoderConfig = saved["config"]
-    dhidden, dhead, _ = linear_backward(xp, dy, saved["head"])
-    dx, dweight = rmsnorm_backward(xp, dhidden, saved["norm"])
+    dhidden, dhead = logits_backward(xp, dy, saved["head"])
+    dx, dnorm = final_norm_backward(xp, dhidden, config, saved["norm"])
     blocks: dict[str, Any] = {}
     for i in reversed(range(len(saved["layers"]))):
-        dx, blocks[str(i)] = pre_norm_block_backward(xp, dx, saved["layers"][i])
+        dx, blocks[str(i)] = LAYOUTS[config.layout].backward(xp, dx, saved["layers"][i])
     dx = dropout_backward(xp, dx, saved["dropout"])
-    dembedding, dpositions = _embed_backward(xp, dx, config, saved["embedding"])
+    dembedding, around = embed_backward(xp, dx, config, saved["embedding"])
     tied = config.tie_embeddings
     grads = {
         "model": {
             "embed_tokens": {"weight": dembedding + dhead if tied else dembedding},
-            "embed_positions": dpositions,
+            **around,
             "layers": {str(i): blocks[str(i)] for i in range(len(blocks))},
-            "norm": {"weight": dweight},
+            "norm": dnorm,
         }
     }
     return None, flatten(grads if tied else grads | {"lm_head": {"weight": dhead}})
@@ -99,10 +113,11 @@ def hidden_states(
 
     With a cache the tokens come after those that it has seen.
     """
-    queries, keys = _positions(tokens.shape[1], kv)
-    x, _ = _embed(xp, tokens, p, config, queries)
-    x = _blocks(xp, x, p, config, queries, keys, kv=kv)
-    return rmsnorm_forward(xp, x, **p["model"]["norm"], eps=config.norm_eps)[0]
+    T = tokens.shape[1]
+    queries, keys = text_positions(T) if kv is None else kv.positions(T)
+    x, _ = embed_forward(xp, tokens, p, config, queries)
+    x = run_blocks(xp, x, p["model"]["layers"], config, queries, keys, kv=kv)
+    return final_norm_forward(xp, x, p, config)[0]
 
 
 def head_forward(xp: Backend, hidden: Array, p: dict[str, Any]) -> tuple[Array, Saved]:
@@ -113,70 +128,158 @@ def head_forward(xp: Backend, hidden: Array, p: dict[str, Any]) -> tuple[Array, 
     return linear_forward(xp, hidden, **p.get("lm_head", p["model"]["embed_tokens"]))
 
 
-def _positions(T: int, kv: Cache | None) -> tuple[Any, Any]:
-    """Where the tokens stand, and the keys that they meet: on the host (see `Cache`)."""
-    return kv.positions(T) if kv is not None else (np.arange(T), np.arange(T))
+def logits_forward(
+    xp: Backend, hidden: Array, p: dict[str, Any], config: DecoderConfig
+) -> tuple[Array, Saved]:
+    """Score every token of the vocabulary, below the soft cap where the config has one.
+
+    hidden (..., D) -> logits (..., V)
+    """
+    logits, s_head = head_forward(xp, hidden, p)
+    if config.logit_softcap is None:
+        return logits, (s_head, None)
+    logits, s_cap = softcap_forward(xp, logits, cap=config.logit_softcap)
+    return logits, (s_head, s_cap)
 
 
-def _embed(
+def logits_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[Array, Array]:
+    """dhidden and the gradient of the head's matrix, which may be the embedding table."""
+    s_head, s_cap = saved
+    dy = dy if s_cap is None else softcap_backward(xp, dy, s_cap)
+    dhidden, dhead, _ = linear_backward(xp, dy, s_head)
+    return dhidden, dhead
+
+
+def final_norm_forward(
+    xp: Backend, x: Array, p: dict[str, Any], config: DecoderConfig
+) -> tuple[Array, Saved]:
+    """Normalise what the last block gives, unless its layout has done so.
+
+    x (B, T, D) -> y (B, T, D)
+    """
+    if not LAYOUTS[config.layout].final_norm:
+        return x, None
+    return norm_layer(config).forward(xp, x, p["model"]["norm"])
+
+
+def final_norm_backward(
+    xp: Backend, dy: Array, config: DecoderConfig, saved: Saved
+) -> tuple[Array, dict[str, Any]]:
+    """dx, and the norm's gradients; dx = dy where there is none."""
+    return (dy, {}) if saved is None else norm_layer(config).backward(xp, dy, saved)
+
+
+def text_positions(T: int) -> tuple[Any, Any]:
+    """Where the tokens of a text stand, and the keys that they meet: on the host (see `Cache`)."""
+    return np.arange(T), np.arange(T)
+
+
+def computed_in(p: dict[str, Any]) -> Any:
+    """Return the dtype of the norms, which is computed in: stored matrices may be narrower."""
+    block = p["model"]["layers"]["0"]
+    return next(child for name, child in block.items() if name.endswith("norm"))["weight"].dtype
+
+
+def embed_forward(
     xp: Backend, tokens: Array, p: dict[str, Any], config: DecoderConfig, queries: Any
 ) -> tuple[Array, Saved]:
-    """Look the tokens up, and compute in the dtype of the norms: a stored table may be narrower."""
+    """Look the tokens up, scale, add positions and normalise, each where the config says so.
+
+    tokens (B, T) -> x (B, T, D)
+
+    `queries` are the tokens' positions.
+    """
     s: dict[str, Saved] = {}
     x, s["tokens"] = embedding_forward(xp, tokens, **p["model"]["embed_tokens"])
-    dtype = p["model"]["norm"]["weight"].dtype
+    dtype = computed_in(p)
     x = x if x.dtype == dtype else xp.astype(x, dtype)
     x = x if config.embedding_scale == 1.0 else x * config.embedding_scale
-    add = way_of(config.positions).add_forward
-    x, s["positions"] = add(xp, x, p["model"].get("embed_positions", {}), positions=queries)
+    table, add = p["model"].get("embed_positions", {}), way_of(config.positions).add_forward
+    x, s["positions"] = add(xp, x, table, config.positions, positions=queries)
+    if config.embedding_norm:
+        x, s["norm"] = norm_layer(config).forward(xp, x, p["model"]["embed_norm"])
     return x, s
 
 
-def _embed_backward(
+def embed_backward(
     xp: Backend, dy: Array, config: DecoderConfig, saved: Saved
 ) -> tuple[Array, dict[str, Any]]:
-    dx, dpositions = way_of(config.positions).add_backward(xp, dy, saved["positions"])
+    """Return the gradient of the embedding table, and of what stands around it by its names."""
+    around = {}
+    if config.embedding_norm:
+        dy, around["embed_norm"] = norm_layer(config).backward(xp, dy, saved["norm"])
+    add_backward = way_of(config.positions).add_backward
+    dx, around["embed_positions"] = add_backward(xp, dy, saved["positions"])
     _, dtokens = embedding_backward(xp, dx * config.embedding_scale, saved["tokens"])
-    return dtokens, dpositions
+    return dtokens, around
 
 
-def _blocks(
+def run_blocks(
     xp: Backend,
     x: Array,
-    p: dict[str, Any],
+    layers: dict[str, Any],
     config: DecoderConfig,
     queries: Any,
     keys: Any,
     *,
+    only: int | None = None,
     kv: Cache | None = None,
     dropout: Dropout | None = None,
     s_layers: list[Saved] | None = None,
 ) -> Array:
-    """Run the blocks; put what a backward pass needs into `s_layers`, or let go of it at once."""
+    """Run the blocks, or one of them; put what a backward pass needs into `s_layers`.
+
+    x (B, T, D) -> y (B, T, D)
+
+    `layers` are their branches of the parameter tree by number; `queries` and `keys` the positions
+    of the tokens and of the keys that they meet. Without `s_layers` what a block saves is let go of
+    at once.
+    """
     positions, cached = config.positions, kv is not None
-    way = way_of(positions)
+    way, layout = way_of(positions), LAYOUTS[config.layout]
     rotation = way.rotation(xp, positions, queries, config.head_dim, x.dtype, cached=cached)
-    bias = way.bias(xp, config.n_heads, queries, keys, x.dtype)
+    bias = way.bias(xp, config, queries, keys, x.dtype)
+    norm = norm_layer(config)
     masks = {window: _mask(xp, queries, keys, window, bias) for window in set(config.windows)}
-    for i in range(config.n_layers):
-        x, s = pre_norm_block_forward(
-            xp,
-            x,
-            p["model"]["layers"][str(i)],
-            n_heads=config.n_heads,
-            n_kv_heads=config.n_kv_heads,
-            norm_eps=config.norm_eps,
-            rotation=rotation,
-            mask=masks[config.windows[i]],
-            kv=None if kv is None else kv.layer(i),
-            dropout=dropout,
+    for i in range(config.n_layers) if only is None else (only,):
+        sublayers = Sublayers(
+            norm=norm,
+            attention=_attention_layer(
+                config,
+                rotation=rotation,
+                mask=masks[config.windows[i]],
+                kv=None if kv is None else kv.layer(i),
+            ),
+            mlp=feed_forward_of(config, i).layer(config),
         )
+        x, s = layout.forward(xp, x, layers[str(i)], sublayers, dropout)
         if s_layers is not None:
             s_layers.append(s)
         del s
     if kv is not None:
         kv.advance(x.shape[1])
     return x
+
+
+def norm_layer(config: DecoderConfig) -> Layer:
+    """Return the model's norm."""
+    norm = NORMS[config.norm]
+    return Layer(partial(norm.forward, eps=config.norm_eps), norm.backward)
+
+
+def _attention_layer(config: DecoderConfig, **around: Any) -> Layer:
+    """Return the model's attention, for these positions, masks and caches."""
+    forward = partial(
+        self_attention_forward,
+        n_heads=config.n_heads,
+        n_kv_heads=config.n_kv_heads,
+        norm_eps=config.norm_eps,
+        scale=config.attention_scale,
+        softcap=config.attention_softcap,
+        clip=config.qkv_clip,
+        **around,
+    )
+    return Layer(forward, self_attention_backward)
 
 
 def _mask(

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from tinyllm.layers.norms import NORMS
 from tinyllm.models.config import DecoderConfig, param_shapes
 
 
 def init_params(
     config: DecoderConfig, rng: np.random.Generator, dtype: Any = np.float32
 ) -> dict[str, Any]:
-    """Draw matrices from Normal(0, 0.02²); norms start at 1, biases at 0.
+    """Draw matrices from Normal(0, 0.02²); norms start with a gain of 1, biases at 0.
 
     The two projections that write into the residual stream are 1/√(2L) times smaller, so that its
     variance does not grow with the L layers (Radford et al. 2019, "Language models are unsupervised
@@ -19,8 +20,10 @@ def init_params(
     """
     params: dict[str, Any] = {}
     for name, shape in param_shapes(config).items():
-        if name.endswith("norm.weight"):
+        if name.endswith(("q_norm.weight", "k_norm.weight")):
             params[name] = np.ones(shape, dtype)
+        elif name.endswith("norm.weight"):
+            params[name] = np.full(shape, NORMS[config.norm].neutral, dtype)
         elif name.endswith(".bias"):
             params[name] = np.zeros(shape, dtype)
         else:

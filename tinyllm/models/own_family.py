@@ -4,24 +4,31 @@ No other program knows its name, so none takes such a model for a Llama. What is
 had better be saved as one.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from tinyllm.checkpoints.sizes import Sizes
 from tinyllm.key_reader import KeyReader
+from tinyllm.layers.norms import NORMS
 from tinyllm.models.config import DecoderConfig
-from tinyllm.models.positions import WITHOUT_NUMBERS, way_of
+from tinyllm.models.feed_forward import FEED_FORWARDS
+from tinyllm.models.layouts import LAYOUTS
+from tinyllm.models.positions import WITHOUT_NUMBERS, Learned, Positions, way_of
 from tinyllm.models.rope_json import read_rope, write_rope
 
 WINDOW = range(1, 2**31)  # tokens
-YES_OR_NO = ("qkv_bias", "o_bias", "mlp_bias", "qk_norm")
+YES_OR_NO = ("qkv_bias", "o_bias", "mlp_bias", "qk_norm", "embedding_norm")
+LIMITS = ("attention_scale", "attention_softcap", "qkv_clip", "logit_softcap")  # or none
+NAMES = {"layout": tuple(LAYOUTS), "norm": tuple(NORMS), "mlp": tuple(FEED_FORWARDS)}
+AS_LLAMA = {"layout": "pre", "norm": "rmsnorm", "mlp": "swiglu"}
 
 
 def read_own(keys: KeyReader, sizes: Sizes) -> dict[str, Any]:
     """Read the fields of DecoderConfig by their names, and what belongs to RoPE by everyone's."""
-    name = keys.string("positions", ("rope", *WITHOUT_NUMBERS))
-    rotary = name == "rope"
     return {
-        "positions": read_rope(keys, sizes) if rotary else WITHOUT_NUMBERS[name],
+        **{key: keys.string(key, names, AS_LLAMA[key]) for key, names in NAMES.items()},
+        **{key: keys.number(key, 1e-6, 1e6, default=None) for key in LIMITS},
+        "positions": _read_positions(keys, sizes),
         "windows": _read_windows(keys, sizes.n_layers),
         "embedding_scale": keys.number("embedding_scale", 1e-6, 1e6, default=1.0),
         **{key: keys.boolean(key, False) for key in YES_OR_NO},
@@ -31,12 +38,29 @@ def read_own(keys: KeyReader, sizes: Sizes) -> dict[str, Any]:
 def write_own(config: DecoderConfig) -> dict[str, Any]:
     """Write the same."""
     return {
+        **{key: getattr(config, key) for key in (*NAMES, *LIMITS)},
         "positions": way_of(config.positions).name,
         **write_rope(config.positions),
+        **_write_offset(config.positions),
         "windows": list(config.windows),
         "embedding_scale": config.embedding_scale,
         **{key: getattr(config, key) for key in YES_OR_NO},
     }
+
+
+def _read_positions(keys: KeyReader, sizes: Sizes) -> Positions:
+    name = keys.string("positions", ("rope", *WITHOUT_NUMBERS))
+    if name == "rope":
+        return read_rope(keys, sizes, partial=True)
+    positions = WITHOUT_NUMBERS[name]
+    if isinstance(positions, Learned):
+        return replace(positions, offset=keys.integer("position_offset", 0, 2**16, default=0))
+    return positions
+
+
+def _write_offset(positions: Positions) -> dict[str, Any]:
+    offset = positions.offset if isinstance(positions, Learned) else 0
+    return {"position_offset": offset} if offset else {}
 
 
 def _read_windows(keys: KeyReader, n_layers: int) -> tuple[int | None, ...]:

@@ -7,7 +7,7 @@ from tinyllm.layers.attention import QKV
 from tinyllm.layers.mlp import GATE_UP
 from tinyllm.layers.projection import Joined, joined_name
 
-_TOGETHER = {"self_attn": QKV, "mlp": GATE_UP}
+_TOGETHER = (QKV, GATE_UP)  # what multiplies the same x
 
 
 def pack_params(xp: Backend, p: dict[str, Any]) -> dict[str, Any]:
@@ -17,25 +17,25 @@ def pack_params(xp: Backend, p: dict[str, Any]) -> dict[str, Any]:
     it to gradients.
     """
     head = p["lm_head"] if "lm_head" in p else p["model"]["embed_tokens"]
-    layers = {index: _pack_layer(xp, layer) for index, layer in p["model"]["layers"].items()}
-    return {"model": p["model"] | {"layers": layers}, "lm_head": _pack_projection(xp, head)}
+    layers = {index: _pack(xp, layer) for index, layer in p["model"]["layers"].items()}
+    return {"model": p["model"] | {"layers": layers}, "lm_head": _pack(xp, head)}
 
 
-def _pack_layer(xp: Backend, layer: dict[str, Any]) -> dict[str, Any]:
-    packed = dict(layer)
-    for sublayer, names in _TOGETHER.items():
-        children = dict(layer[sublayer])
-        joined = _join(xp, [children[name] for name in names])
-        if joined is not None:
-            for name in names:
-                del children[name]
-        packed[sublayer] = {
-            name: _pack_projection(xp, child) if name.endswith("_proj") else child
-            for name, child in children.items()
-        }
-        if joined is not None:
-            packed[sublayer][joined_name(names)] = joined
-    return packed
+def _pack(xp: Backend, branch: dict[str, Any]) -> dict[str, Any]:
+    """Pack a branch of the tree: a projection, or a layer that has some in it."""
+    if "weight" in branch:
+        weight = branch["weight"]
+        return branch | {"weight": xp.pack([weight])} if weight.ndim == 2 else branch
+    packed: dict[str, Any] = {}
+    rest = dict(branch)
+    for names in _TOGETHER:
+        if all(name in branch for name in names):
+            joined = _join(xp, [branch[name] for name in names])
+            if joined is not None:
+                packed[joined_name(names)] = joined
+                for name in names:
+                    del rest[name]
+    return {name: _pack(xp, child) for name, child in rest.items()} | packed
 
 
 def _join(xp: Backend, projections: list[dict[str, Any]]) -> Joined | None:
@@ -48,7 +48,3 @@ def _join(xp: Backend, projections: list[dict[str, Any]]) -> Joined | None:
         return None
     bias = xp.concat(biases) if biases else None
     return Joined(weight, bias, tuple(p["weight"].shape[0] for p in projections))
-
-
-def _pack_projection(xp: Backend, projection: dict[str, Any]) -> dict[str, Any]:
-    return projection | {"weight": xp.pack([projection["weight"]])}

@@ -25,7 +25,7 @@ from tinyllm.layers.positions import (
     add_sinusoidal_backward,
     add_sinusoidal_forward,
 )
-from tinyllm.models.rope import Rope, describe_rope, rope_frequencies
+from tinyllm.models.rope import Rope, describe_rope, rope_frequencies, rotated
 from tinyllm.ops.alibi import alibi_bias, alibi_slopes
 from tinyllm.ops.rope import rope_tables
 
@@ -37,7 +37,13 @@ class Sinusoidal:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Learned:
-    """A parameter for each of `max_seq_len` positions, and nothing beyond them."""
+    """A parameter for each of `max_seq_len` positions, and nothing beyond them.
+
+    The table begins with `offset` rows that no position has: OPT's two are left of the numbers that
+    its code kept for padding.
+    """
+
+    offset: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +55,7 @@ Positions = Rope | Sinusoidal | Learned | Alibi | None
 
 
 def _add_nothing_forward(
-    xp: Backend, x: Array, p: dict[str, Any], *, positions: Any
+    xp: Backend, x: Array, p: dict[str, Any], way: object, *, positions: Any
 ) -> tuple[Array, Saved]:
     return x, None
 
@@ -60,18 +66,15 @@ def _add_nothing_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[Array, 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Way:
-    """What one way does at each of the three places; `positions` below is the config's record.
-
-    `table` says whether it has a parameter, (max_seq_len, D).
-    """
+    """What one way does at each of the three places; `positions` below is the config's record."""
 
     name: str
-    table: bool = False
+    # (xp, x, p, config's record, positions=) -> y, saved
     add_forward: Callable[..., tuple[Array, Saved]] = _add_nothing_forward
     add_backward: Callable[..., tuple[Array, dict[str, Any]]] = _add_nothing_backward
     # (xp, positions, queries, head_dim, dtype, cached=) -> cos, sin
     rotation: Callable[..., tuple[Array, Array] | None] = lambda *_, **__: None
-    # (xp, n_heads, queries, keys, dtype) -> (H, T, S)
+    # (xp, config, queries, keys, dtype) -> (H, T, S), or (B, H, T, S)
     bias: Callable[..., Array | None] = lambda *_: None
 
 
@@ -89,26 +92,37 @@ def _rotation(
             )
     else:
         context = 0  # no other kind looks at it, and one entry serves all
-    frequencies = xp.asarray(rope_frequencies(rope, head_dim, context))
+    frequencies = xp.asarray(rope_frequencies(rope, rotated(rope, head_dim), context))
     positions = queries if queries.ndim == 1 else queries[:, None, :]
     return rope_tables(xp, xp.asarray(positions), frequencies, dtype=dtype, scale=rope.scale)
 
 
-def _alibi(xp: Backend, n_heads: int, queries: Any, keys: Any, dtype: object) -> Array:
+def _alibi(xp: Backend, config: Any, queries: Any, keys: Any, dtype: object) -> Array:
     """The bias (H, T, S): one for all rows, for padding moves a row's queries and keys alike."""
     distances = np.atleast_2d(queries)[0, :, None] - np.atleast_2d(keys)[0, None, :]
-    slopes = xp.astype(xp.asarray(alibi_slopes(n_heads)), dtype)
+    slopes = xp.astype(xp.asarray(alibi_slopes(config.n_heads)), dtype)
     return alibi_bias(xp, xp.asarray(distances), slopes)
+
+
+def _add_learned_forward(
+    xp: Backend, x: Array, p: dict[str, Any], way: Learned, *, positions: Any
+) -> tuple[Array, Saved]:
+    return add_learned_forward(xp, x, p, positions=positions, offset=way.offset)
+
+
+def _add_sinusoidal_forward(
+    xp: Backend, x: Array, p: dict[str, Any], way: Sinusoidal, *, positions: Any
+) -> tuple[Array, Saved]:
+    return add_sinusoidal_forward(xp, x, p, positions=positions)
 
 
 _WAYS: dict[type, Way] = {
     Rope: Way(name="rope", rotation=_rotation),
     Sinusoidal: Way(
-        name="sinusoidal", add_forward=add_sinusoidal_forward, add_backward=add_sinusoidal_backward
+        name="sinusoidal", add_forward=_add_sinusoidal_forward, add_backward=add_sinusoidal_backward
     ),
     Learned: Way(
-        name="learned", table=True, add_forward=add_learned_forward,
-        add_backward=add_learned_backward,
+        name="learned", add_forward=_add_learned_forward, add_backward=add_learned_backward
     ),
     Alibi: Way(name="alibi", bias=_alibi),
     type(None): Way(name="none"),
@@ -125,6 +139,11 @@ def way_of(positions: Positions) -> Way:
     return _WAYS[type(positions)]
 
 
+def table_rows(positions: Positions, max_seq_len: int) -> int:
+    """Return how many rows the table of positions has: 0 where there is none."""
+    return max_seq_len + positions.offset if isinstance(positions, Learned) else 0
+
+
 def positions_stay(positions: Positions) -> bool:
     """Say whether a token's position stays what it is when more follow, so that a cache serves."""
     return not (isinstance(positions, Rope) and positions.kind == "dynamic")
@@ -133,4 +152,6 @@ def positions_stay(positions: Positions) -> bool:
 def describe_positions(positions: Positions) -> dict[str, Any]:
     """Return the name of the way and its numbers, as JSON can hold them."""
     numbers = describe_rope(positions) if isinstance(positions, Rope) else {}
+    if isinstance(positions, Learned) and positions.offset:
+        numbers = {"offset": positions.offset}
     return {"type": way_of(positions).name, **numbers}

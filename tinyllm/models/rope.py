@@ -28,6 +28,7 @@ class Rope:
     beta_slow: float = 1.0
     truncate: bool = True
     scale: float = 1.0  # of cos and sin
+    fraction: float = 1.0  # of each head's features that are turned, the first ones
 
 
 _KINDS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
@@ -52,17 +53,23 @@ def rope_numbers(rope: Rope) -> dict[str, Any]:
 
 def describe_rope(rope: Rope) -> dict[str, Any]:
     """Return the kind and its numbers, as JSON can hold them."""
-    scale = {} if rope.scale == 1.0 else {"scale": rope.scale}
-    return {"kind": rope.kind, "theta": rope.theta, **rope_numbers(rope), **scale}
+    others = {"scale": rope.scale, "fraction": rope.fraction}
+    told = {name: value for name, value in others.items() if value != 1.0}
+    return {"kind": rope.kind, "theta": rope.theta, **rope_numbers(rope), **told}
+
+
+def rotated(rope: Rope, head_dim: int) -> int:
+    """Return how many features of a head are turned."""
+    return int(head_dim * rope.fraction)
 
 
 @functools.lru_cache(maxsize=64)
-def rope_frequencies(rope: Rope, head_dim: int, context: int) -> Any:
-    """Return the radians per position of each feature pair, for a text of `context` tokens.
+def rope_frequencies(rope: Rope, features: int, context: int) -> Any:
+    """Return the radians per position of each pair of `features`, for a text of `context` tokens.
 
     Only `dynamic` scaling looks at the context, and only beyond the original one.
     """
     numbers = rope_numbers(rope)
     if rope.kind == "dynamic":
         numbers["context"] = context
-    return _KINDS[rope.kind][0](rope.theta, head_dim, **numbers)
+    return _KINDS[rope.kind][0](rope.theta, features, **numbers)

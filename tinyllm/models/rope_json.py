@@ -6,23 +6,32 @@ from typing import Any
 from tinyllm.checkpoints.rope_keys import find_rope
 from tinyllm.checkpoints.sizes import Sizes, check_pairs
 from tinyllm.key_reader import KeyReader
-from tinyllm.models.rope import Rope
+from tinyllm.models.rope import Rope, rotated
 from tinyllm.ops.rope_scaling import yarn_scale
 
+PARTIAL = "partial_rotary_factor"
 LARGEST = 1e6  # of a factor: far beyond any that was published, and no power of it overflows
 
 
-def read_rope(config: KeyReader, sizes: Sizes) -> Rope:
+def read_rope(config: KeyReader, sizes: Sizes, *, partial: bool = False) -> Rope:
     """Read what the config says of RoPE. Raises ConfigError for a kind or a key it does not know.
+
+    `partial` says whether the family can turn a part of each head, `partial_rotary_factor` of it.
 
     The model's `max_seq_len` is the original context of the `dynamic` kind, and of the `yarn` kind
     where the file gives none.
     """
-    check_pairs(sizes, config.where)
     theta, kind, keys = find_rope(config)
     rope = _read_kind(keys, kind, theta, sizes.max_seq_len)
-    if keys.number("partial_rotary_factor", 0.0, default=1.0) != 1.0:
-        raise keys.error("partial_rotary_factor", "tinyllm rotates whole heads in this family")
+    fractions = [branch.number(PARTIAL, 0.0, 1.0, default=None) for branch in (keys, config)]
+    told = {fraction for fraction in fractions if fraction is not None}
+    if told - {1.0} and not partial:
+        where = keys if fractions[0] is not None else config
+        raise where.error(PARTIAL, "tinyllm rotates whole heads in this family")
+    if len(told) > 1:
+        raise config.error(PARTIAL, f"and {fractions[0]} in another place")
+    rope = replace(rope, fraction=told.pop()) if told else rope
+    check_pairs(rotated(rope, sizes.head_dim), config.where)
     keys.refuse_unread()
     return rope
 
@@ -34,8 +43,9 @@ def write_rope(rope: object) -> dict[str, Any]:
     """
     if not isinstance(rope, Rope):
         return {}
+    partial = {} if rope.fraction == 1.0 else {PARTIAL: rope.fraction}
     if rope.kind == "default":
-        return {"rope_theta": rope.theta}
+        return {"rope_theta": rope.theta, **partial}
     scaling: dict[str, Any] = {"rope_type": rope.kind, "factor": rope.factor}
     if rope.kind == "llama3":
         scaling |= {
@@ -51,7 +61,7 @@ def write_rope(rope: object) -> dict[str, Any]:
         }
     if rope.kind in ("llama3", "yarn"):
         scaling["original_max_position_embeddings"] = rope.original_context
-    return {"rope_theta": rope.theta, "rope_scaling": scaling}
+    return {"rope_theta": rope.theta, "rope_scaling": scaling, **partial}
 
 
 def _read_kind(keys: KeyReader, kind: str, theta: float, max_seq_len: int) -> Rope:

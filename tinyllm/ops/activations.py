@@ -42,21 +42,24 @@ def gelu_backward(xp: Backend, dy: Array, saved: Saved) -> Array:
     return dy * (cdf + x * density)
 
 
-def gelu_tanh_forward(xp: Backend, x: Array) -> tuple[Array, Saved]:
+def gelu_tanh_forward(
+    xp: Backend, x: Array, *, slope: float = _ROOT_2_OVER_PI
+) -> tuple[Array, Saved]:
     """Approximate GELU without erf: y = x (1 + tanh u) / 2,  u = √(2/π) (x + 0.044715 x³).
 
     x (...) -> y (...)
 
-    Hendrycks & Gimpel 2016 (arXiv:1606.08415), section 2; GPT-2 is trained with this form.
+    Hendrycks & Gimpel 2016 (arXiv:1606.08415), section 2; GPT-2 is trained with this form. `slope`
+    is the root, of which BLOOM's code has eight digits.
     """
-    t = xp.tanh(_ROOT_2_OVER_PI * x * (1.0 + _CUBIC * x * x))
-    return 0.5 * x * (1.0 + t), (x, t)
+    t = xp.tanh(slope * x * (1.0 + _CUBIC * x * x))
+    return 0.5 * x * (1.0 + t), (x, t, slope)
 
 
 def gelu_tanh_backward(xp: Backend, dy: Array, saved: Saved) -> Array:
     """dx = dy ⊙ ((1 + t)/2 + x (1 - t²) u'/2),  t = tanh u,  u' = √(2/π) (1 + 3·0.044715 x²)."""
-    x, t = saved
-    du = _ROOT_2_OVER_PI * (1.0 + 3.0 * _CUBIC * x * x)
+    x, t, slope = saved
+    du = slope * (1.0 + 3.0 * _CUBIC * x * x)
     return dy * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * du)
 
 
@@ -75,6 +78,39 @@ def silu_backward(xp: Backend, dy: Array, saved: Saved) -> Array:
     """dx = dy ⊙ σ(x) (1 + x (1 - σ(x)))."""
     x, gate = saved
     return dy * gate * (1.0 + x * (1.0 - gate))
+
+
+def clip_forward(xp: Backend, x: Array, *, limit: float) -> tuple[Array, Saved]:
+    """Hold x between two limits: y = min(max(x, -limit), limit).
+
+    x (...) -> y (...)
+    """
+    bound = xp.asarray(limit, dtype=x.dtype)
+    y = xp.where(x > bound, bound, xp.where(x < -bound, -bound, x))
+    return y, (xp.abs(x) <= bound,)
+
+
+def clip_backward(xp: Backend, dy: Array, saved: Saved) -> Array:
+    """dx = dy where -limit ≤ x ≤ limit, else 0."""
+    (within,) = saved
+    return xp.where(within, dy, xp.zeros_like(dy))
+
+
+def softcap_forward(xp: Backend, x: Array, *, cap: float) -> tuple[Array, Saved]:
+    """Bend x so that it never reaches a limit: y = c tanh(x/c).
+
+    x (...) -> y (...)
+
+    Bello et al. 2016 (arXiv:1611.09940), appendix A; Gemma Team 2024 (arXiv:2408.00118), section 2.
+    """
+    t = xp.tanh(x / cap)
+    return cap * t, (t,)
+
+
+def softcap_backward(xp: Backend, dy: Array, saved: Saved) -> Array:
+    """dx = dy ⊙ (1 - tanh²(x/c))."""
+    (t,) = saved
+    return dy * (1.0 - t * t)
 
 
 def sigmoid(xp: Backend, x: Array) -> Array:

@@ -65,6 +65,11 @@ def _relu(rng: Rng) -> Example:
     return [x + 0.1 * np.sign(x)], {}  # away from the kink
 
 
+def _clip(rng: Rng) -> Example:
+    x = rng.standard_normal((2, 3))
+    return [x + 0.1 * np.sign(np.abs(x) - 1.0) * np.sign(x)], {"limit": 1.0}  # away from the kinks
+
+
 def _dropout(rng: Rng) -> Example:
     return [rng.standard_normal((2, 3))], {"dropout": Dropout(rate=0.5, rng=rng)}
 
@@ -95,6 +100,8 @@ EXAMPLES: dict[str, Callable[[Rng], Example]] = {
     "gelu": _normal((2, 3)),
     "gelu_tanh": _normal((2, 3)),
     "silu": _normal((2, 3)),
+    "clip": _clip,
+    "softcap": _normal((2, 3), cap=1.5),
     "dropout": _dropout,
     "softmax": _normal((2, 3)),
     "log_softmax": _normal((2, 3)),

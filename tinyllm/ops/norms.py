@@ -39,13 +39,13 @@ def layernorm_forward(
     Ba et al. 2016, "Layer Normalization" (arXiv:1607.06450), eq. 4; σ² is the mean of (x - μ)², not
     the unbiased estimate, and is taken after μ, in a second pass: E[x²] - μ² cancels in float32.
     """
-    centred = x - xp.mean(x, axis=-1, keepdims=True)
+    mean = xp.mean(x, axis=-1, keepdims=True)  # (..., 1)
+    centred = x - mean
     rstd = 1.0 / xp.sqrt(xp.mean(centred * centred, axis=-1, keepdims=True) + eps)  # (..., 1)
-    xhat = centred * rstd
-    y = xhat * weight
+    y = centred * rstd * weight
     if bias is not None:
         y = y + bias
-    return y, (xhat, rstd, weight, bias)
+    return y, (x, mean, rstd, weight, bias)
 
 
 def layernorm_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[Array, Array, Array | None]:
@@ -53,7 +53,8 @@ def layernorm_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[Array, Arr
 
     The two means take out of dx̂ what y cannot see: a shift of x along 1, a stretch of it along x̂.
     """
-    xhat, rstd, weight, bias = saved
+    x, mean, rstd, weight, bias = saved
+    xhat = (x - mean) * rstd  # computed again, as above
     dxhat = dy * weight
     along_one = xp.mean(dxhat, axis=-1, keepdims=True)
     along_xhat = xp.mean(dxhat * xhat, axis=-1, keepdims=True)

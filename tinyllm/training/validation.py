@@ -36,7 +36,7 @@ def mean_loss(
     def loss_of(batch: list[int]) -> float:
         rows = np.stack([tokens[i : i + seq_len + 1] for i in batch]).astype(np.int64)
         hidden = model.hidden_states(xp, xp.asarray(rows[:, :-1]), p, config)
-        logits, _ = model.head(xp, hidden, p)
+        logits, _ = model.head(xp, hidden, p, config)
         return float(summed_cross_entropy(xp, logits, xp.asarray(rows[:, 1:]))[0])
 
     count = min(len(tokens) - 1, len(starts) * seq_len)

@@ -1,0 +1,51 @@
+"""The block layouts that a config can name: see `tinyllm.layers.blocks`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tinyllm.backend import Array, Saved
+from tinyllm.layers.blocks import (
+    parallel_block_backward,
+    parallel_block_forward,
+    post_norm_block_backward,
+    post_norm_block_forward,
+    pre_norm_block_backward,
+    pre_norm_block_forward,
+    sandwich_block_backward,
+    sandwich_block_forward,
+)
+
+BEFORE, BETWEEN = "input_layernorm", "post_attention_layernorm"
+BEFORE_MLP, AFTER_MLP = "pre_feedforward_layernorm", "post_feedforward_layernorm"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layout:
+    """One row: the block's functions, its norms by name, and whether one more ends the model."""
+
+    forward: Callable[..., tuple[Array, Saved]]  # (xp, x, p, sublayers, dropout) -> y, saved
+    backward: Callable[..., tuple[Array, dict[str, Any]]]
+    norms: tuple[str, ...]
+    final_norm: bool = True
+
+
+LAYOUTS = {
+    "pre": Layout(
+        forward=pre_norm_block_forward, backward=pre_norm_block_backward, norms=(BEFORE, BETWEEN)
+    ),
+    "post": Layout(
+        forward=post_norm_block_forward, backward=post_norm_block_backward,
+        norms=(BETWEEN, AFTER_MLP), final_norm=False,
+    ),
+    "parallel": Layout(
+        forward=parallel_block_forward, backward=parallel_block_backward, norms=(BEFORE, BETWEEN)
+    ),
+    "parallel_one_norm": Layout(
+        forward=parallel_block_forward, backward=parallel_block_backward, norms=(BEFORE,)
+    ),
+    "sandwich": Layout(
+        forward=sandwich_block_forward, backward=sandwich_block_backward,
+        norms=(BEFORE, BETWEEN, BEFORE_MLP, AFTER_MLP),
+    ),
+}  # fmt: skip
