@@ -160,6 +160,7 @@ def test_a_model_needs_a_tokenizer_and_bits_per_byte_a_byte():
 
 @pytest.mark.parity
 def test_the_loss_is_that_of_transformers(tmp_path):
+    """Which takes norms and angles in float32, also in a model of float64: hence 1e-7."""
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
     model = random_model(d_model=8)
     model.save(tmp_path)
@@ -169,7 +170,7 @@ def test_the_loss_is_that_of_transformers(tmp_path):
     with torch.no_grad():
         losses = [other(block[None], labels=block[None]).loss.item() for block in blocks]
     found = measure_perplexity(model, [TEXT], context=9)
-    assert found.nll == pytest.approx(np.mean(losses), rel=1e-9)
+    assert found.nll == pytest.approx(np.mean(losses), rel=1e-7)
 
 
 class TestStories:
