@@ -296,23 +296,23 @@ from pathlib import Path
 from training.tiny_run import tiny_trainer
 from tinyllm.training.snapshot import save_snapshot
 trainer = tiny_trainer(steps=10**6)
-print("ready", flush=True)
 while True:
     trainer.step += 1
     trainer.state["step"] = trainer.step
     trainer.params["model.norm.weight"][:] = trainer.step
     save_snapshot(trainer, Path({folder!r}), data="data")
+    print("saved", flush=True)
 """
 
 
 def kill_while_saving(folder, after):
-    """Save in a process of its own, and kill it after so many seconds."""
+    """Save in a process of its own, and kill it so many seconds after the first time."""
     paths = [str(ROOT), str(ROOT / "backends"), str(ROOT / "tests")]
     code = SAVE_FOR_EVER.format(paths=paths, folder=str(folder))
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment()
     )
-    assert process.stdout.readline() == b"ready\n"
+    assert process.stdout.readline() == b"saved\n"
     time.sleep(after)
     process.send_signal(signal.SIGKILL)
     process.communicate()
