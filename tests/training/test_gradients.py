@@ -105,6 +105,26 @@ def test_not_a_bit_depends_on_the_number_of_workers(monkeypatch, dropout):
     assert_same(found[0], found[1])
 
 
+@pytest.mark.parametrize(("piece", "sizes"), [(1, [1] * 5), (8, [2, 1, 2]), (999, [3, 2])])
+def test_only_a_few_tokens_are_in_work_at_once(monkeypatch, piece, sizes):
+    from tinyllm.training import gradients
+
+    plain, seen = gradients._gradients, []
+
+    def noting(xp, config, p, tokens, *rest):
+        seen.append((int(tokens[0, 0]), len(tokens)))
+        return plain(xp, config, p, tokens, *rest)
+
+    tokens, targets = text(np.random.default_rng(0), 5, 4)
+    tokens[:, 0] = np.arange(5)
+    whole = batch_gradients(tinyllm_numpy, CONFIG, nest(PARAMS), tokens, targets)
+    monkeypatch.setattr(gradients, "PIECE", piece)
+    monkeypatch.setattr(gradients, "_gradients", noting)
+    found = batch_gradients(tinyllm_numpy, CONFIG, nest(PARAMS), tokens, targets)
+    assert [size for _, size in sorted(seen)] == sizes
+    assert_same(found, whole, 1e-12)
+
+
 def test_both_halves_are_at_work_at_once(monkeypatch):
     from tinyllm.training import gradients
     from tinyllm_numpy import threads
