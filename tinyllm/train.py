@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinyllm.cli import interrupts
-from tinyllm.cli.arguments import add_common
+from tinyllm.cli.arguments import add_common, whole
 from tinyllm.cli.between_steps import signals_wait
 from tinyllm.cli.command import Parser, run_command
 from tinyllm.cli.progress import Progress, duration
@@ -73,6 +73,8 @@ def train(args: argparse.Namespace, messages: Messages) -> int:
     if resume:
         recall(args, out)
     fill_in(args)
+    if args.until is not None and args.until < 1:
+        raise UsageError(f"until is {args.until}, expected at least 1")
     settings_of(args)  # what is out of range shows before anything is read
     if args.data is None:
         raise UsageError("there is nothing to learn from: give a text with --data")
@@ -87,7 +89,7 @@ def train(args: argparse.Namespace, messages: Messages) -> int:
         )
         start = time.monotonic()
         try:
-            last = _take(steps, trainer, messages)
+            last = _take(steps, trainer, args.until, messages)
         except (KeyboardInterrupt, interrupts.Terminated):
             messages.say(f"stopped after step {trainer.step}; {_go_on(out)}")
             raise
@@ -214,8 +216,10 @@ def _tokens(
     return open_tokens(path, config.vocab_size)
 
 
-def _take(steps: Iterator[Any], trainer: "Trainer", messages: Messages) -> "Report | None":
-    """Take all steps, saying how it goes; return the last report."""
+def _take(
+    steps: Iterator[Any], trainer: "Trainer", until: int | None, messages: Messages
+) -> "Report | None":
+    """Take all steps, or those up to `until`, saying how it goes; return the last report."""
     progress, report = Progress(trainer.settings.steps), None
     before = said = time.monotonic()
     with closing(steps), signals_wait(quiet=messages.quiet) as let_signals_act:  # type: ignore[type-var]
@@ -228,6 +232,8 @@ def _take(steps: Iterator[Any], trainer: "Trainer", messages: Messages) -> "Repo
                 messages.note(line)
                 said = now
             let_signals_act()
+            if report.step == until:
+                break
     return report
 
 
@@ -254,10 +260,11 @@ def _say_end(
     if report is None:
         messages.note(f"all {trainer.step} steps were taken before; more --steps would go on")
     else:
-        early = "" if trainer.step >= trainer.settings.steps else ", the loss fell no more"
+        early = trainer.done and trainer.step < trainer.settings.steps
+        generate = f"python -m tinyllm.generate --model {shlex.quote(str(out))} PROMPT"
         messages.note(
-            f"{trainer.step} steps{early}, {duration(seconds)}; "
-            f"python -m tinyllm.generate --model {shlex.quote(str(out))} PROMPT"
+            f"{trainer.step} steps{', the loss fell no more' if early else ''}, "
+            f"{duration(seconds)}; {generate if trainer.done else _go_on(out)}"
         )
 
 
@@ -271,6 +278,10 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add(
         "--resume", nargs="?", const="", metavar="FOLDER",
         help="go on with the run in this folder, or in --out, with the flags it began with",
+    )  # fmt: skip
+    add(
+        "--until", type=whole, metavar="N",
+        help="stop after step N, to go on with --resume at another time",
     )  # fmt: skip
     add(
         "--backend", choices=["numpy", "cupy"],

@@ -102,6 +102,16 @@ def test_a_run_that_goes_on_is_the_whole_run(text, tmp_path, capsys, monkeypatch
     assert "all 2 steps were taken before" not in capsys.readouterr().err
 
 
+def test_a_run_in_two_sittings_is_the_whole_run(text, tmp_path, capsys):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train(text, whole) == 0
+    assert train(text, parts, "--until=3") == 0
+    assert "3 steps, " in capsys.readouterr().err
+    assert [row["step"] for row in rows(parts)] == [1, 2, 3]
+    assert main(["--resume", str(parts)]) == 0
+    assert (whole / "model.safetensors").read_bytes() == (parts / "model.safetensors").read_bytes()
+
+
 def test_a_run_that_is_done_says_so(text, tmp_path, capsys):
     train(text, tmp_path / "out")
     before = files(tmp_path / "out")
@@ -227,6 +237,7 @@ def bad(text, tmp_path):
         "--batch-size=0": "batch_size is 0", "--accum=0": "accum is 0", "--clip=-1": "clip is -1.0",
         "--dropout=1": "dropout is 1.0", "--optimizer=lion": "expected one of sgd",
         "--schedule=steps": "expected one of constant", "--seed=-1": "seed is -1",
+        "--until=0": "until is 0, expected at least 1",
         "--warmup=1.5": "'1.5' is not a whole number", "--val-fraction=1": "val_fraction is 1.0",
         "--val-fraction=-0.1": "val_fraction is -0.1", "--d-model=0": "hidden_size is 0",
         "--heads=0": "num_attention_heads is 0", "--heads=3": "expected a multiple of 3 heads",
