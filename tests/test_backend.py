@@ -60,6 +60,15 @@ def test_index_add_adds_up_repeated_rows(xp, n, N, D, rng):
     np.testing.assert_allclose(out, (ids == np.arange(n)[:, None]) @ values, atol=1e-14)
 
 
+@given(sizes, st.integers(1, 9), rngs)
+def test_top_k_takes_the_largest_and_of_equals_the_first(xp, N, D, rng):
+    x = rng.integers(0, 4, (N, D)).astype(np.float64)
+    expected = [sorted(range(D), key=lambda i: (-row[i], i)) for row in x]
+    for k in range(1, D + 1):
+        ids = xp.to_numpy(xp.top_k(xp.asarray(x), k))
+        assert ids.tolist() == [row[:k] for row in expected]
+
+
 @given(st.floats(-30, 30))
 def test_erf_is_exact_to_the_last_digits(xp, value):
     y = xp.to_numpy(xp.erf(xp.asarray(np.array([value, -value]))))

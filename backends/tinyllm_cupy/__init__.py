@@ -68,8 +68,8 @@ __all__ = [
     "broadcast_to", "concat", "cos", "erf", "exp", "expand_dims", "float32", "float64", "index_add",
     "inf", "int64", "linear", "log", "matmul", "max", "mean", "name", "ones_like", "pack",
     "parallel_map", "permute_dims", "pi", "reshape", "sigmoid", "sin", "sqrt", "stack", "sum",
-    "summed_cross_entropy", "synchronize", "take", "tanh", "to_numpy", "where", "zeros",
-    "zeros_like",
+    "summed_cross_entropy", "synchronize", "take", "tanh", "to_numpy", "top_k", "where",
+    "zeros", "zeros_like",
 ]
 # fmt: on
 
@@ -94,6 +94,11 @@ def index_add(n: int, ids: Any, values: Any, /) -> Any:
     out = cp.zeros((n, values.shape[-1]), dtype=values.dtype)
     cp.add.at(out, ids, values)
     return out
+
+
+def top_k(x: Any, k: int, /) -> Any:
+    """Return where the k largest of each row are: CuPy's sort keeps the order of equals."""
+    return cp.argsort(-x, axis=-1)[..., :k]
 
 
 def linear(x: Any, weight: Any, /) -> Any:

@@ -47,8 +47,8 @@ __all__ = [
     "broadcast_to", "concat", "cos", "erf", "exp", "expand_dims", "float32", "float64", "index_add",
     "inf", "int64", "linear", "log", "matmul", "max", "mean", "name", "ones_like", "pack",
     "parallel_map", "permute_dims", "pi", "reshape", "sigmoid", "sin", "sqrt", "stack", "sum",
-    "summed_cross_entropy", "synchronize", "take", "tanh", "to_numpy", "where", "zeros",
-    "zeros_like",
+    "summed_cross_entropy", "synchronize", "take", "tanh", "to_numpy", "top_k", "where",
+    "zeros", "zeros_like",
 ]
 # fmt: on
 
@@ -103,6 +103,11 @@ def index_add(n: int, ids: Any, values: Any, /) -> Any:
     places = ids[:, None] * D + np.arange(D)
     np.add.at(out, places.reshape(-1), values.reshape(-1))
     return out.reshape(n, D)
+
+
+def top_k(x: Any, k: int, /) -> Any:
+    """Return where the k largest of each row are (see `tinyllm.backend.Backend`)."""
+    return np.argsort(-x, axis=-1, kind="stable")[..., :k]
 
 
 def sigmoid(x: Any, /) -> Any:

@@ -134,6 +134,32 @@ def glove(draw, rng):
     return [x, y, b, c, 10 ** rng.uniform(-2, 4, N)], options, oracle
 
 
+def expert_weights(draw, rng):
+    def oracle(scores, ids, *, renormalise, scale):
+        chosen = scores.gather(-1, ids)
+        if renormalise:
+            return scale * chosen.softmax(dim=-1)
+        return scale * scores.softmax(dim=-1).gather(-1, ids)
+
+    N, E, scale = draw(sizes), draw(sizes), draw(st.sampled_from([1e-3, 1.0, 5.0]))
+    k = draw(st.integers(1, E))
+    ids = np.stack([rng.permutation(E)[:k] for _ in range(N)])
+    options = {"renormalise": draw(st.booleans()), "scale": draw(st.sampled_from([1.0, 16.0]))}
+    return [scale * rng.standard_normal((N, E)), ids], options, oracle
+
+
+def balance(draw, rng):
+    def oracle(scores, load):
+        return torch.einsum("bte,be->b", scores.softmax(dim=-1), load) / T
+
+    B, T, E = draw(sizes), draw(sizes), draw(sizes)
+    return [draw(scales) * rng.standard_normal((B, T, E)), rng.random((B, E))], {}, oracle
+
+
+def router_z(draw, rng):
+    return [vectors(draw, rng)], {}, lambda scores: scores.logsumexp(dim=-1) ** 2
+
+
 def rope_half(draw, rng):
     return rope(draw, rng, pairs=lambda x, r: (x[..., :r], x[..., r:]), join=torch.cat)
 
@@ -218,9 +244,9 @@ def queries_keys_values(draw, rng):
 CASES = {
     case.__name__: case
     for case in (
-        linear, embedding, rmsnorm, layernorm, relu, gelu, gelu_tanh, silu, clip, softcap, dropout, softmax,
-        log_softmax, cross_entropy, negative_sampling, glove, rope_half, rope_interleaved,
-        attention, flash_attention, flash_attention1,
+        linear, embedding, rmsnorm, layernorm, relu, gelu, gelu_tanh, silu, clip, softcap, dropout,
+        softmax, log_softmax, cross_entropy, negative_sampling, glove, expert_weights, balance,
+        router_z, rope_half, rope_interleaved, attention, flash_attention, flash_attention1,
         torch_recurrent.tanh_cell, torch_recurrent.relu_cell, torch_recurrent.lstm_cell,
         torch_recurrent.linear_candidate_cell, torch_recurrent.gru_cell, torch_recurrent.recurrent,
     )

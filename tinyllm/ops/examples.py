@@ -90,6 +90,12 @@ def _glove(rng: Rng) -> Example:
     return [x, y, b, c, np.asarray([0.1, 5.0, 20.0])], {"x_max": 10.0, "alpha": 0.75}
 
 
+def _expert_weights(rng: Rng) -> Example:
+    scores = rng.standard_normal((4, 5))
+    ids = np.argsort(-scores, axis=-1)[:, :2]
+    return [scores, ids], {"renormalise": True, "scale": 3.0}
+
+
 _ATTENTION = (2, 4, 3, 6), (2, 2, 5, 6), (2, 2, 5, 7), (4, 3, 5)
 EXAMPLES: dict[str, Callable[[Rng], Example]] = {
     "linear": _normal((2, 3, 4), (5, 4), (5,)),
@@ -108,6 +114,9 @@ EXAMPLES: dict[str, Callable[[Rng], Example]] = {
     "cross_entropy": _cross_entropy,
     "negative_sampling": _negative_sampling,
     "glove": _glove,
+    "expert_weights": _expert_weights,
+    "balance": _normal((2, 3, 5), (2, 5)),
+    "router_z": _normal((2, 3, 5)),
     "rope_half": _normal((2, 3, 4, 6), (4, 3), (4, 3)),
     "rope_interleaved": _normal((2, 3, 4, 6), (4, 3), (4, 3)),
     "attention": _normal(*_ATTENTION, softcap=5.0),
@@ -127,4 +136,5 @@ CONSTANTS = {
     "rope_interleaved": ("cos", "sin"),
     "negative_sampling": ("weight",),
     "glove": ("counts",),
+    "balance": ("load",),
 }
