@@ -40,7 +40,7 @@ from tinyllm.tokenizers import Tokenizer, has_tokenizer, load_tokenizer
 Tensors = dict[str, np.ndarray]
 
 
-def describe(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
+def describe(name_or_path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
     """Describe a model's folder, an id in the local cache, or a single file of one.
 
     Raises TinyllmError where there is nothing that can be described.

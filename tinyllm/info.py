@@ -30,7 +30,10 @@ WIDTH, LABEL = 79, 11  # columns
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = Parser(prog="python -m tinyllm.info", description=__doc__)
-    parser.add_argument("path", metavar="PATH", help="a folder, a file, or org/name")
+    parser.add_argument(
+        "path", nargs="?", metavar="PATH",
+        help="a folder, a file, or org/name (default: the model that ships with tinyllm)",
+    )  # fmt: skip
     parser.add_argument("--tensors", action="store_true", help="list every tensor")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_common(parser)

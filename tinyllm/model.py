@@ -45,7 +45,7 @@ STORAGES = ("bfloat16",)  # beside the dtype itself
 
 
 def load(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | None = None,
     *,
     backend: str = "numpy",
     dtype: str = "float32",
@@ -56,6 +56,8 @@ def load(
     report: Callable[[str], None] = lambda line: None,
 ) -> "Model":
     """Load a model from a folder, or from the local Hugging Face cache by its id, `org/name`.
+
+    Without a path it is the model that ships with the package.
 
     The weights are computed with in `dtype`, float32 or float64, whatever the file holds. `storage`
     "bfloat16" keeps the matrices in 16 bits and widens them as they are used: half the memory,

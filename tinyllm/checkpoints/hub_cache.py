@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tinyllm.checkpoints.diagnose import refusal
 from tinyllm.errors import CheckpointError
+from tinyllm.shipped import FOLDER
 from tinyllm.shown import shown
 
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}"
@@ -22,8 +23,10 @@ _HASH = re.compile(r"[A-Za-z0-9]{1,64}\Z")
 _GATED = ("meta-llama/", "google/gemma", "mistralai/")
 
 
-def find_model(name_or_path: str | os.PathLike[str]) -> Path:
+def find_model(name_or_path: str | os.PathLike[str] | None) -> Path:
     """Find a model's folder: the path itself, or `org/name` in the local Hugging Face cache.
+
+    None is the model that ships with the package.
 
     `org/name@revision` takes a branch, a tag or the first digits of a commit. Without a revision it
     is main, or the only one that is there. Looks in $HF_HUB_CACHE, $HF_HOME/hub and
@@ -31,6 +34,8 @@ def find_model(name_or_path: str | os.PathLike[str]) -> Path:
 
     Raises CheckpointError where there is none, or an incomplete one, saying how to get it.
     """
+    if name_or_path is None:
+        return FOLDER
     text = os.fspath(name_or_path)
     try:
         path = Path(text).expanduser()

@@ -27,8 +27,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say which model to load, and how."""
     group = parser.add_argument_group("model")
     group.add_argument(
-        "--model", "-m", required=True, metavar="FOLDER|ORG/NAME",
-        help="a model's folder, or its id in the local Hugging Face cache",
+        "--model", "-m", metavar="FOLDER|ORG/NAME",
+        help="a model's folder, or its id in the local Hugging Face cache (default: the small model"
+        " that ships with tinyllm)",
     )  # fmt: skip
     group.add_argument(
         "--backend", choices=["numpy", "cupy"],
@@ -53,7 +54,7 @@ def load_model(args: argparse.Namespace, messages: Messages) -> "Model":
     """Load the model that the flags of `add_model` name."""
     from tinyllm.model import load
 
-    messages.status(f"loading {args.model} …")
+    messages.status(f"loading {args.model or 'the model that ships'} …")
     return load(
         args.model,
         backend=args.backend,

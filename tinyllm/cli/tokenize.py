@@ -34,8 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m tinyllm tokenize", description=__doc__)
     add_prompt(parser)
     parser.add_argument(
-        "--model", "--tokenizer", "-m", required=True, metavar="PATH|ORG/NAME",
-        help="a model's or a tokenizer's folder, a tokenizer's file, or an id in the local cache",
+        "--model", "--tokenizer", "-m", metavar="PATH|ORG/NAME",
+        help="a model's or a tokenizer's folder, a tokenizer's file, or an id in the local cache"
+        " (default: the model that ships with tinyllm)",
     )  # fmt: skip
     form = parser.add_argument_group("output").add_mutually_exclusive_group()
     form.add_argument("--ids", action="store_true", help="print the ids in one line")

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from casing import Casing
+from tools.stories.casing import Casing
 
 ORIGINAL = "train-original-case-2MB.txt"
 LOWER = "train-lower-case-4MB.txt"

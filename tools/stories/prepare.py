@@ -1,4 +1,4 @@
-"""Write the stories to train on and those to judge by: python tools/stories/prepare.py DATA OUT
+"""Write the stories to train on and those to judge by: python -m tools.stories.prepare DATA OUT
 
 DATA is the folder with the two files of TinyStories; OUT gets train.txt and validation.txt.
 Prints what is in them, and their SHA-256.
@@ -9,7 +9,7 @@ import hashlib
 import sys
 from pathlib import Path
 
-from corpus import END, read_stories
+from tools.stories.corpus import END, read_stories
 
 
 def main() -> int:
