@@ -33,6 +33,15 @@ def embedding(draw, rng):
     return [rng.integers(0, V, (B, T)), rng.standard_normal((V, D))], {}, F.embedding
 
 
+def relative_position(draw, rng):
+    def oracle(buckets, weight):
+        return F.embedding(buckets, weight).movedim(-1, -3)
+
+    N, H, B, T, S = (draw(sizes) for _ in range(5))
+    shape = draw(st.sampled_from([(T, S), (B, T, S)]))
+    return [rng.integers(0, N, shape), rng.standard_normal((N, H))], {}, oracle
+
+
 def rmsnorm(draw, rng):
     def oracle(x, weight, *, eps):
         return F.rms_norm(x, weight.shape, weight, eps)
@@ -98,15 +107,19 @@ def log_softmax(draw, rng):
 
 
 def cross_entropy(draw, rng):
-    def oracle(logits, targets, *, label_smoothing):
+    def oracle(logits, targets, *, label_smoothing, z_loss):
         logits, targets = logits.reshape(-1, V), targets.reshape(-1)
-        return F.cross_entropy(logits, targets, ignore_index=-100, label_smoothing=label_smoothing)
+        options = {"ignore_index": -100, "label_smoothing": label_smoothing}
+        lse = logits[targets != -100].logsumexp(dim=-1)
+        return F.cross_entropy(logits, targets, **options) + z_loss * (lse**2).mean()
 
     logits = vectors(draw, rng)
     *lead, V = logits.shape
     targets = np.where(rng.random(lead) < 0.3, -100, rng.integers(0, V, lead))
     targets.flat[0] = V - 1  # at least one counts
-    return [logits, targets], {"label_smoothing": draw(st.sampled_from([0.0, 0.1, 0.9]))}, oracle
+    options = {"label_smoothing": draw(st.sampled_from([0.0, 0.1, 0.9]))}
+    options["z_loss"] = draw(st.sampled_from([0.0, 1e-4, 0.3]))
+    return [logits, targets], options, oracle
 
 
 def negative_sampling(draw, rng):
@@ -244,7 +257,7 @@ def queries_keys_values(draw, rng):
 CASES = {
     case.__name__: case
     for case in (
-        linear, embedding, rmsnorm, layernorm, relu, gelu, gelu_tanh, silu, clip, softcap, dropout,
+        linear, embedding, relative_position, rmsnorm, layernorm, relu, gelu, gelu_tanh, silu, clip, softcap, dropout,
         softmax, log_softmax, cross_entropy, negative_sampling, glove, expert_weights, balance,
         router_z, rope_half, rope_interleaved, attention, flash_attention, flash_attention1,
         torch_recurrent.tanh_cell, torch_recurrent.relu_cell, torch_recurrent.lstm_cell,

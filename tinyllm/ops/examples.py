@@ -60,6 +60,10 @@ def _embedding(rng: Rng) -> Example:
     return [rng.integers(0, 5, (2, 3)), rng.standard_normal((5, 4))], {}
 
 
+def _relative_position(rng: Rng) -> Example:
+    return [rng.integers(0, 6, (2, 3, 5)), rng.standard_normal((6, 4))], {}
+
+
 def _relu(rng: Rng) -> Example:
     x = rng.standard_normal((2, 3))
     return [x + 0.1 * np.sign(x)], {}  # away from the kink
@@ -77,7 +81,7 @@ def _dropout(rng: Rng) -> Example:
 def _cross_entropy(rng: Rng) -> Example:
     logits, targets = rng.standard_normal((2, 3, 5)), rng.integers(0, 5, (2, 3))
     targets[1, 2] = -100
-    return [logits, targets], {"label_smoothing": 0.1}
+    return [logits, targets], {"label_smoothing": 0.1, "z_loss": 0.2}
 
 
 def _negative_sampling(rng: Rng) -> Example:
@@ -100,6 +104,7 @@ _ATTENTION = (2, 4, 3, 6), (2, 2, 5, 6), (2, 2, 5, 7), (4, 3, 5)
 EXAMPLES: dict[str, Callable[[Rng], Example]] = {
     "linear": _normal((2, 3, 4), (5, 4), (5,)),
     "embedding": _embedding,
+    "relative_position": _relative_position,
     "rmsnorm": _normal((2, 3, 4), (4,), eps=1e-5),
     "layernorm": _normal((2, 3, 4), (4,), (4,), eps=1e-5),
     "relu": _relu,

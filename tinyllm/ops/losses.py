@@ -9,20 +9,31 @@ IGNORED = -100  # a target with this id is not counted; the convention of Huggin
 
 
 def cross_entropy_forward(
-    xp: Backend, logits: Array, targets: Array, *, label_smoothing: float = 0.0
+    xp: Backend,
+    logits: Array,
+    targets: Array,
+    *,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
 ) -> tuple[Array, Saved]:
-    """Average the nats by which the model is surprised: loss = -mean Σᵥ qᵥ log pᵥ.
+    """Average the nats by which the model is surprised: loss = mean(-Σᵥ qᵥ log pᵥ + c log² Z).
 
     logits (..., V), targets (...) -> loss ()
 
-    p = softmax(logits); q is 1 - a on the target plus a/V on every token, a = `label_smoothing`
-    (Szegedy et al. 2015, arXiv:1512.00567, section 7). The mean is over the targets that count:
-    those that are not -100. Raises UsageError where none counts, or a is not in [0, 1).
+    p = exp(z) / Z for logits z, with Z = Σ exp(z). q is 1 - a on the target plus a/V on every
+    token, a = `label_smoothing` (Szegedy et al. 2015, arXiv:1512.00567, section 7). c = `z_loss`
+    holds Z near 1, which p leaves open, so that logits stay small, where floats are dense
+    (Chowdhery et al. 2022, PaLM, arXiv:2204.02311, section 5, with c = 1e-4). The mean is over the
+    targets that count: those that are not -100. Raises UsageError where none counts, a is not in
+    [0, 1), or c is negative or not finite.
     """
     if not 0.0 <= label_smoothing < 1.0:
         raise UsageError(f"label_smoothing is {label_smoothing}, expected 0 ≤ a < 1")
-    log_probs, (probs,) = log_softmax_forward(xp, rows(xp, logits))  # (N, V)
-    N, V = log_probs.shape
+    if not 0.0 <= z_loss < xp.inf:
+        raise UsageError(f"z_loss is {z_loss}, expected 0 or more")
+    z = rows(xp, logits)  # (N, V)
+    log_probs, (probs,) = log_softmax_forward(xp, z)
+    N, V = z.shape
     targets = xp.reshape(targets, (N,))
     counted = targets != IGNORED
     n = int(xp.sum(xp.astype(counted, xp.int64)))
@@ -35,14 +46,19 @@ def cross_entropy_forward(
     if label_smoothing:
         spread = xp.where(counted, xp.mean(log_probs, axis=-1), xp.zeros_like(log_probs[:, 0]))
         loss = loss + label_smoothing * xp.sum(spread)
-    return -loss / n, (probs, hit, counted, n, label_smoothing, logits.shape)
+    log_total = xp.max(z, axis=-1) - xp.max(log_probs, axis=-1)  # log Z
+    log_total = xp.where(counted, log_total, xp.zeros_like(log_total))
+    loss = z_loss * xp.sum(log_total * log_total) - loss
+    excess = 2.0 * z_loss * log_total  # (N,)
+    return loss / n, (probs, hit, counted, n, label_smoothing, excess, logits.shape)
 
 
 def cross_entropy_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[Array, None]:
-    """dlogits = dy (p - q) / n on the n targets that count, 0 on the others."""
-    probs, hit, counted, n, label_smoothing, shape = saved
+    """dlogits = dy (p - q + 2c p log Z) / n on the n targets that count, 0 on the others."""
+    probs, hit, counted, n, label_smoothing, excess, shape = saved
     q = (1.0 - label_smoothing) * xp.astype(hit, probs.dtype) + label_smoothing / hit.shape[1]
-    dlogits = xp.where(counted[:, None], probs - q, xp.zeros_like(probs)) * (dy / n)
+    dlogits = probs - q + excess[:, None] * probs
+    dlogits = xp.where(counted[:, None], dlogits, xp.zeros_like(probs)) * (dy / n)
     return xp.reshape(dlogits, shape), None
 
 
