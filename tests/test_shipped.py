@@ -29,7 +29,7 @@ def test_it_tells_the_same_story_by_the_seed(model):
 
 def test_it_ends_its_stories(model):
     found = model.generate("Once upon a time", max_tokens=400, seed=0, temperature=0.5)
-    assert found.finish_reason == "stop"
+    assert found.finish_reason == "eos"
 
 
 def test_it_needs_no_more_bits_for_a_byte_than_stories260k(model):

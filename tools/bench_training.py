@@ -13,6 +13,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def report(name: str, who: list[str], rounds: int) -> None:
     steps = {each: WHO[each](name) for each in who}
     for step in steps.values():
         step()
-    best = best_of(rounds, {each: lambda s=step: timed(s) for each, step in steps.items()})
+    best = best_of(rounds, {each: partial(timed, step) for each, step in steps.items()})
     B, T = BATCHES[name]
     print(f"\n{name}, {B} texts of {T} tokens")
     for each in who:

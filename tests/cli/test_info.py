@@ -108,4 +108,8 @@ def test_refusals_are_one_line(tmp_path, capsys):
     refused(main, ["no such/thing"], capsys)
     (tmp_path / "x.gguf").write_bytes(b"GGUF" + bytes(99))
     assert "is a GGUF file" in refused(main, [tmp_path / "x.gguf"], capsys)
-    refused(main, [], capsys)
+
+
+def test_without_a_path_it_is_the_model_that_ships(capsys):
+    assert main([]) == 0
+    assert "2,361,408" in capsys.readouterr().out

@@ -21,12 +21,13 @@ def add_pruning(parser: argparse.ArgumentParser) -> None:
     """Add what is removed, and by what."""
     group = parser.add_argument_group("what goes")
     add = group.add_argument
-    add("--method", choices=[*WEIGHTS, *DEPTH], default="wanda",
-        help="what decides what goes (default: wanda)")  # fmt: skip
+    add("--method", choices=[*WEIGHTS, *DEPTH], default="wanda", metavar="NAME",
+        help=f"what decides what goes: {', '.join(WEIGHTS)}, {' or '.join(DEPTH)} "
+        "(default: wanda)")  # fmt: skip
     add("--sparsity", "--sparsity-ratio", "--sparsity_ratio", type=real, metavar="X",
         help="the share of weights to make zero, below 1 (default: 0.5)")  # fmt: skip
-    add("--pattern", "--sparsity-type", "--sparsity_type", metavar="unstructured|N:M",
-        help="where zeros may be; 2:4 and 4:8 make N of every M inputs zero "
+    add("--pattern", "--sparsity-type", "--sparsity_type", metavar="P",
+        help="where zeros may be: unstructured, or N:M like 2:4 and 4:8, which makes N of every M inputs zero "
         "(default: unstructured)")  # fmt: skip
     add("--compare", choices=["row", "matrix"],
         help="unstructured: among which weights the lowest go (default: the matrix for "
