@@ -7,7 +7,7 @@ from tinyllm.errors import ConfigError
 from tinyllm.shown import plain, shown
 
 T = TypeVar("T")
-_REQUIRED: Any = object()
+REQUIRED: Any = object()  # a default: the key must be there
 LARGEST = sys.float_info.max  # JSON has whole numbers beyond it
 
 
@@ -26,7 +26,7 @@ class KeyReader:
         self._read.add(key)
         return self.values.get(key)
 
-    def integer(self, key: str, low: int, high: int, default: T = _REQUIRED) -> int | T:
+    def integer(self, key: str, low: int, high: int, default: T = REQUIRED) -> int | T:
         """A whole number from `low` to `high`."""
         value = self._value(key, default)
         if value is default:
@@ -36,7 +36,7 @@ class KeyReader:
         return value
 
     def number(
-        self, key: str, low: float, high: float = LARGEST, default: T = _REQUIRED
+        self, key: str, low: float, high: float = LARGEST, default: T = REQUIRED
     ) -> float | T:
         """A finite number of at least `low` and at most `high`."""
         value = self._value(key, default)
@@ -54,7 +54,7 @@ class KeyReader:
             raise self.error(key, "expected true or false")
         return value
 
-    def string(self, key: str, choices: tuple[str, ...], default: str = _REQUIRED) -> str:
+    def string(self, key: str, choices: tuple[str, ...], default: str = REQUIRED) -> str:
         """One of the known words."""
         value = self._value(key, default)
         if value not in choices:
@@ -92,6 +92,6 @@ class KeyReader:
         value = self.get(key)
         if value is not None:
             return value
-        if default is _REQUIRED:
+        if default is REQUIRED:
             raise ConfigError(f"{self.where}: {key} is missing")
         return default

@@ -33,7 +33,7 @@ from tinyllm.key_reader import KeyReader
 from tinyllm.models.architecture import Config, architecture, understand
 from tinyllm.models.config_json import read_eos
 from tinyllm.models.cost import check_memory, memory_needed
-from tinyllm.models.weights import check_params, load_params
+from tinyllm.models.weights import check_params, load_params, stored_tensors
 from tinyllm.ops.losses import IGNORED, cross_entropy_backward, cross_entropy_forward
 from tinyllm.params import nest
 from tinyllm.shown import plain, quantity
@@ -258,7 +258,8 @@ class Model:
         dtype = next(iter(self.params.values())).dtype
         host = {name: np.asarray(self.xp.to_numpy(x)) for name, x in self.params.items()}
         generation = {"eos_token_id": sorted(self.eos_ids)} if self.eos_ids else None
-        write_checkpoint(folder, self._kind.write_config(self.config, str(dtype)), host, generation)
+        config_json = self._kind.write_config(self.config, str(dtype))
+        write_checkpoint(folder, config_json, stored_tensors(host, self.config), generation)
         if self.tokenizer is not None:
             self.tokenizer.save(os.fspath(folder))
 

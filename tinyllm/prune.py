@@ -114,11 +114,11 @@ def _sparser(
     from tinyllm.compression.files import as_stored, share, sparsity_facts, zeros_of
     from tinyllm.compression.pruning import prune_params
     from tinyllm.compression.streaming import require_decoder
+    from tinyllm.models.weights import parameters_in, stored_tensors
 
     decoder = require_decoder(model.config)
     source, pattern = find_model(args.model), pattern_of(args)
-    stored = read_weights(source)
-    tensors = {name: stored[name] for name in model.params}
+    tensors = parameters_in(read_weights(source), decoder)
     already = share(zeros_of(tensors))
     if already > 0.01:
         messages.note(f"note: {already:.0%} of the blocks' weights are zero already")
@@ -145,7 +145,7 @@ def _sparser(
         "already": already,
     }
     config = read_config(source) | {"tie_word_embeddings": decoder.tie_embeddings}
-    return config, tensors, facts | sparsity_facts(tensors)
+    return config, stored_tensors(tensors, decoder), facts | sparsity_facts(tensors)
 
 
 def _shallower(
@@ -156,6 +156,7 @@ def _shallower(
     from tinyllm.compression.depth import block_facts, least_needed
     from tinyllm.compression.files import without_blocks
     from tinyllm.compression.streaming import require_decoder
+    from tinyllm.models.weights import parameters_in
     from tinyllm.params import nest
 
     config = require_decoder(model.config)
@@ -166,8 +167,7 @@ def _shallower(
         )
     messages.status("measuring what each block does …")
     blocks = block_facts(model.xp, nest(model.params), config, samples)
-    stored = read_weights(find_model(args.model))
-    tensors = {name: stored[name] for name in model.params}
+    tensors = parameters_in(read_weights(find_model(args.model)), config)
     removed = least_needed(blocks, args.method, args.remove)
     return without_blocks(tensors, config, blocks, removed)
 

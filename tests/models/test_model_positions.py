@@ -65,7 +65,7 @@ def test_what_is_added_to_the_embedding(xp):
 def test_only_learned_positions_are_parameters():
     for name, positions in POSITIONS.items():
         shapes = param_shapes(tiny_config(positions=positions))
-        assert ("model.embed_positions.weight" in shapes) == (name == "learned")
+        assert ("model.embed_positions.weight" in shapes) == (name in ("learned", "offset"))
     config = tiny_config(positions=Learned(), max_seq_len=9)
     assert param_shapes(config)["model.embed_positions.weight"] == (9, 6)
 
@@ -75,7 +75,9 @@ def test_only_dynamic_scaling_moves_positions_that_were_computed():
 
 
 def test_every_way_has_a_name_and_rope_its_numbers():
-    assert list(WITHOUT_NUMBERS) == ["sinusoidal", "learned", "alibi", "none"]
+    assert list(WITHOUT_NUMBERS) == [
+        "sinusoidal", "learned", "alibi", "falcon_alibi", "none",
+    ]  # fmt: skip
     assert [describe_positions(p) for p in WITHOUT_NUMBERS.values()] == [
         {"type": name} for name in WITHOUT_NUMBERS
     ]

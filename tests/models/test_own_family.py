@@ -12,7 +12,7 @@ from models.bad_configs import LLAMA
 from tiny import POSITIONS, ROPES, configs, random_params, tiny_config
 from tinyllm.errors import ConfigError, UsageError
 from tinyllm.models.config_json import read_config_json, write_config_json
-from tinyllm.models.positions import WITHOUT_NUMBERS, Alibi, Learned, Sinusoidal
+from tinyllm.models.positions import WITHOUT_NUMBERS, Alibi, FalconAlibi, Learned, Sinusoidal
 
 OWN = LLAMA | {
     "architectures": ["TinyllmForCausalLM"],
@@ -41,7 +41,7 @@ def test_what_a_file_does_not_say_is_that_of_a_plain_llama():
     assert not any([config.qkv_bias, config.o_bias, config.mlp_bias, config.qk_norm])
     assert read(positions="rope", rope_theta=5.0).positions.theta == 5.0
     assert {read(positions=name).positions for name in WITHOUT_NUMBERS} == {
-        Alibi(), Learned(), Sinusoidal(), None,
+        Alibi(), FalconAlibi(), Learned(), Sinusoidal(), None,
     }  # fmt: skip
 
 

@@ -41,10 +41,25 @@ def _config(model_type: str, *parts: dict[str, Any], **keys: Any) -> dict[str, A
     return config | keys
 
 
+def _other(model_type: str, **keys: Any) -> dict[str, Any]:
+    """A family whose config shares no more than these with Llama's."""
+    ids = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+    return {"model_type": model_type, "vocab_size": VOCAB, **ids, **keys}
+
+
 _llama, _mistral = partial(_config, "llama"), partial(_config, "mistral")
 _qwen2, _qwen3 = partial(_config, "qwen2"), partial(_config, "qwen3")
 _WINDOWS = {"use_sliding_window": True, "sliding_window": 5}
 _MIXED = ["sliding_attention", "full_attention", "sliding_attention"]
+_OPT = {
+    "hidden_size": 12, "ffn_dim": 20, "num_hidden_layers": 2, "num_attention_heads": 3,
+    "max_position_embeddings": 64, "word_embed_proj_dim": 12,
+}  # fmt: skip
+_NEOX = {
+    "hidden_size": 32, "intermediate_size": 20, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "max_position_embeddings": 64,
+}  # fmt: skip
+_FALCON = {"hidden_size": 24, "num_hidden_layers": 2, "max_position_embeddings": 64}
 _YARN = {"factor": 2.0, "original_max_position_embeddings": 32}
 
 CONFIGS = {
@@ -83,7 +98,51 @@ CONFIGS = {
     "qwen3_biased": _qwen3(_heads(4, 1, 8), attention_bias=True, tie_word_embeddings=True),
     "qwen3_window": _qwen3(_heads(6, 3, 8), **_WINDOWS, max_window_layers=0),
     "qwen3_yarn": _qwen3(_ROPE_SIZES, _rope("yarn", **_YARN)),
-}
+    "gemma2": _config(
+        "gemma2",
+        _heads(4, 2, 6),
+        num_hidden_layers=3,
+        query_pre_attn_scalar=5,
+        sliding_window=5,
+        attn_logit_softcapping=0.7,
+        final_logit_softcapping=1.5,
+        tie_word_embeddings=True,
+        pad_token_id=None,
+    ),
+    "gpt2": _other("gpt2", n_positions=64, n_embd=12, n_layer=2, n_head=3, n_inner=20),
+    "gpt2_untied": _other(
+        "gpt2", n_positions=64, n_embd=12, n_layer=1, n_head=2, activation_function="relu",
+        tie_word_embeddings=False,
+    ),
+    "opt": _other("opt", **_OPT),
+    "opt_post": _other("opt", **_OPT, do_layer_norm_before=False, enable_bias=False),
+    "bloom": _other("bloom", hidden_size=24, n_layer=2, n_head=6),
+    "mpt": _other("mpt", d_model=24, n_layers=2, n_heads=6, max_seq_len=64),
+    "mpt_clipped": _other(
+        "mpt", d_model=16, n_layers=2, n_heads=2, max_seq_len=64,
+        attn_config={"clip_qkv": 0.4, "softmax_scale": 0.3},
+    ),
+    "pythia": _other("gpt_neox", **_NEOX, **_rope("default", partial_rotary_factor=0.25)),
+    "neox_sequential": _other(
+        "gpt_neox", **_NEOX, **_rope("linear", 500.0, factor=2.0, partial_rotary_factor=0.5),
+        use_parallel_residual=False, hidden_act="gelu_new", attention_bias=False,
+        tie_word_embeddings=True,
+    ),
+    "falcon_7b": _other("falcon", **_FALCON, num_attention_heads=3),
+    "falcon_40b": _other(
+        "falcon", **_FALCON, num_attention_heads=6, num_kv_heads=2, new_decoder_architecture=True,
+        ffn_hidden_size=20,
+    ),
+    "falcon_11b": _other(
+        "falcon", **_FALCON, num_attention_heads=6, num_kv_heads=2, new_decoder_architecture=True,
+        num_ln_in_parallel_attn=1,
+    ),
+    "falcon_rw": _other(
+        "falcon", **_FALCON, num_attention_heads=6, multi_query=False, parallel_attn=False,
+        bias=True, alibi=True,
+    ),
+}  # fmt: skip
+OF_LLAMAS_NAMES = [name for name, config in CONFIGS.items() if "rms_norm_eps" in config]
 GOLDEN = ("mha", "gqa", "tied", "biased", "dynamic_beyond", "llama3", "yarn_betas", "yarn_mscale",
           "yarn_untruncated", "mistral_window", "mistral_full", "qwen2_mixed", "qwen3")  # fmt: skip
 
@@ -92,7 +151,7 @@ def random_parameter(
     name: str, shape: tuple[int, ...], rng: np.random.Generator, std: float
 ) -> np.ndarray:
     """Draw a float64 parameter that matters: no norm weight is 1, and no bias 0."""
-    if name.endswith("norm.weight"):
+    if name.endswith("weight") and len(shape) == 1:
         return rng.uniform(0.5, 1.5, shape)
     return rng.normal(0.0, std, shape)
 

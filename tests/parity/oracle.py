@@ -57,7 +57,8 @@ def random_model(name: str, *, std: float = 0.15, dtype: type = np.float64) -> A
 def build(config: Any, state: dict[str, Any] | None = None) -> Any:
     """Build the model of a config in float64, with these parameters."""
     with float64_throughout():
-        config._attn_implementation = "eager"
+        # With eager attention transformers adds Falcon's ALiBi twice.
+        config._attn_implementation = "sdpa" if getattr(config, "alibi", False) else "eager"
         model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float64).eval()
         if state is not None:
             model.load_state_dict(state)

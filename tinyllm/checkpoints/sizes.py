@@ -1,9 +1,11 @@
 """The sizes of a decoder, read from a config under whichever names it gives them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tinyllm.errors import ConfigError
-from tinyllm.key_reader import KeyReader
+from tinyllm.key_reader import REQUIRED, KeyReader
 
 MOST_LAYERS = 5000  # more would be a damaged file: a plan of shapes is made before any data is read
 LARGEST = 2**24  # of any axis of a weight
@@ -36,35 +38,48 @@ class Sizes:
 
 
 def read_sizes(
-    keys: KeyReader, names: dict[str, str] = HF_NAMES, head_dim: int | None = None
+    keys: KeyReader,
+    names: Mapping[str, str] = HF_NAMES,
+    *,
+    head_dim: int | None = None,
+    n_kv_heads: int | None = None,
+    d_ff_ratio: int | None = None,
+    max_seq_len: Any = REQUIRED,
 ) -> Sizes:
-    """Read the sizes; `names` has the config's name for each.
+    """Read the sizes; `names` has the config's name for each that it can say.
 
-    A config may leave out how many key/value heads there are (as many as heads), and `head_dim`
-    (the one given here, or an equal share of d_model). Raises ConfigError for what cannot be.
+    What a config leaves out is what is given here: for key/value heads as many as heads, for
+    `head_dim` an equal share of d_model, unless told; for d_ff so many times d_model, or an error.
+    Raises ConfigError for what cannot be.
     """
-    d_model = keys.integer(names["d_model"], 1, LARGEST)
-    n_heads = keys.integer(names["n_heads"], 1, LARGEST)
-    n_kv_heads = keys.integer(names["n_kv_heads"], 1, LARGEST, default=n_heads)
+
+    def size(field: str, default: Any = REQUIRED) -> Any:
+        if field not in names:
+            return default
+        return keys.integer(names[field], 1, LARGEST, default)
+
+    d_model, n_heads = size("d_model"), size("n_heads")
+    n_kv_heads = size("n_kv_heads", n_kv_heads) or n_heads
     if n_heads % n_kv_heads:
         raise keys.error(names["n_kv_heads"], f"expected a divisor of {n_heads} heads")
-    head_dim = keys.integer(names["head_dim"], 1, LARGEST, default=head_dim)
+    head_dim = size("head_dim", head_dim)
     if head_dim is None:
         if d_model % n_heads:
-            raise keys.error(
-                names["d_model"],
-                f"expected a multiple of {n_heads} heads, or a {names['head_dim']}",
-            )
+            wanted = f", or a {names['head_dim']}" if "head_dim" in names else ""
+            raise keys.error(names["d_model"], f"expected a multiple of {n_heads} heads{wanted}")
         head_dim = d_model // n_heads
+    longest = max_seq_len
+    if "max_seq_len" in names:
+        longest = keys.integer(names["max_seq_len"], 1, 2**31, max_seq_len)
     return Sizes(
         d_model=d_model,
-        d_ff=keys.integer(names["d_ff"], 1, LARGEST),
+        d_ff=size("d_ff", REQUIRED if d_ff_ratio is None else d_ff_ratio * d_model),
         n_layers=keys.integer(names["n_layers"], 1, MOST_LAYERS),
         n_heads=n_heads,
         n_kv_heads=n_kv_heads,
         head_dim=head_dim,
-        vocab_size=keys.integer(names["vocab_size"], 1, LARGEST),
-        max_seq_len=keys.integer(names["max_seq_len"], 1, 2**31),
+        vocab_size=size("vocab_size"),
+        max_seq_len=longest,
     )
 
 

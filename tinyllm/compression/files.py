@@ -12,6 +12,7 @@ from tinyllm.compression.pruning import is_prunable
 from tinyllm.models.architecture import architecture
 from tinyllm.models.config import DecoderConfig
 from tinyllm.models.cost import count_parameters
+from tinyllm.models.weights import stored_tensors
 
 Facts = dict[str, Any]
 Tensors = dict[str, Any]
@@ -81,4 +82,5 @@ def without_blocks(
         "blocks": [asdict(block) for block in blocks],
         "parameters": {"before": count_parameters(config), "after": count_parameters(smaller)},
     }
-    return architecture(smaller).write_config(smaller, dtype), stay, facts
+    config_json = architecture(smaller).write_config(smaller, dtype)
+    return config_json, stored_tensors(stay, smaller), facts

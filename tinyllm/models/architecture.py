@@ -25,7 +25,7 @@ from tinyllm.models.decoder import (
     logits_forward,
 )
 from tinyllm.models.decoder_facts import decoder_flops, describe_decoder, kv_numbers, scores_stay
-from tinyllm.models.families import FAMILIES
+from tinyllm.models.families import FAMILIES, names_in_files
 from tinyllm.models.init import init_params
 from tinyllm.models.packing import pack_params
 from tinyllm.models.recurrent import (
@@ -48,6 +48,7 @@ from tinyllm.models.recurrent_facts import (
     state_numbers,
 )
 from tinyllm.models.recurrent_init import init_recurrent_params
+from tinyllm.models.stored import Names
 from tinyllm.models.trace import traced
 
 Config = DecoderConfig | RecurrentConfig
@@ -65,6 +66,7 @@ class Architecture:
 
     # Its parameters, by flat name.
     param_shapes: Callable[[Any], dict[str, tuple[int, ...]]]
+    names: Callable[[Any], Names]  # how its files name and lay them out
     init_params: Callable[..., dict[str, Any]]  # (config, rng, dtype) -> NumPy arrays
     pack: Callable[[Backend, dict[str, Any]], dict[str, Any]]  # p, as inference reads it fastest
 
@@ -88,6 +90,7 @@ ARCHITECTURES: dict[type, Architecture] = {
         write_config=write_config_json,
         describe=describe_decoder,
         param_shapes=param_shapes,
+        names=names_in_files,
         init_params=init_params,
         pack=pack_params,
         forward=decoder_forward,
@@ -105,6 +108,7 @@ ARCHITECTURES: dict[type, Architecture] = {
         write_config=write_recurrent_config,
         describe=describe_recurrent,
         param_shapes=recurrent_shapes,
+        names=lambda config: Names(),
         init_params=init_recurrent_params,
         pack=pack_recurrent,
         forward=recurrent_lm_forward,

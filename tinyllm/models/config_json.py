@@ -3,33 +3,13 @@
 from dataclasses import asdict, fields
 from typing import Any
 
-from tinyllm.checkpoints.sizes import EPS_RANGE, HF_NAMES, read_sizes
+from tinyllm.checkpoints.sizes import EPS_RANGE
 from tinyllm.errors import ConfigError
-from tinyllm.key_reader import KeyReader
+from tinyllm.key_reader import REQUIRED, KeyReader
 from tinyllm.models.config import DecoderConfig
-from tinyllm.models.families import FAMILIES, OWN, layer_types
-
-# Keys that do not change what a trained model computes.
-HARMLESS = frozenset(
-    {
-        "attention_dropout",
-        "dtype",
-        "id2label",
-        "initializer_range",
-        "is_llama_config",
-        "label2id",
-        "max_window_layers",
-        "name_or_path",
-        "output_attentions",
-        "pad_token_id",
-        "pretraining_tp",
-        "torch_dtype",
-        "transformers.js_config",
-        "transformers_version",
-        "unsloth_version",
-        "use_cache",
-    }
-)
+from tinyllm.models.families import FAMILIES, OWN
+from tinyllm.models.family import HARMLESS, Family, Fields
+from tinyllm.models.llama_families import layer_types
 
 
 def read_config_json(values: dict[str, Any], where: str) -> DecoderConfig:
@@ -47,20 +27,34 @@ def understand_config(keys: KeyReader) -> DecoderConfig:
     family = FAMILIES[name]
     if keys.get("architectures") not in (None, [], [family.architecture]):
         raise keys.error("architectures", f"expected {[family.architecture]} for a {name}")
-    sizes = read_sizes(keys, head_dim=family.head_dim)
-    keys.string("hidden_act", ("silu",), default="silu")
+    sizes = family.read_sizes(keys)
     config = DecoderConfig(
         family=name,
-        norm_eps=keys.number("rms_norm_eps", *EPS_RANGE),
-        tie_embeddings=keys.boolean("tie_word_embeddings", False),
+        norm_eps=_read_eps(keys, family),
+        tie_embeddings=keys.boolean("tie_word_embeddings", family.tied),
         bos_id=keys.integer("bos_token_id", 0, sizes.vocab_size - 1, default=None),
         eos_ids=read_eos(keys, sizes.vocab_size),
         **asdict(sizes),
+        **_read_act(keys, family),
+        **family.fields,
         **family.read(keys, sizes),
     )
     _check_layer_types(keys, config)
-    keys.refuse_unread(HARMLESS)
+    keys.refuse_unread(HARMLESS | family.harmless)
     return config
+
+
+def _read_eps(keys: KeyReader, family: Family) -> Any:
+    default = REQUIRED if family.default_eps is None else family.default_eps
+    return default if family.eps is None else keys.number(family.eps, *EPS_RANGE, default)
+
+
+def _read_act(keys: KeyReader, family: Family) -> Fields:
+    if family.act is None:
+        return {}
+    return {
+        "mlp": family.acts[keys.string(family.act, tuple(family.acts), next(iter(family.acts)))]
+    }
 
 
 def write_config_json(config: DecoderConfig, dtype: str) -> dict[str, Any]:
@@ -69,13 +63,13 @@ def write_config_json(config: DecoderConfig, dtype: str) -> dict[str, Any]:
     Raises ConfigError where the files of its family cannot say all of it.
     """
     family = FAMILIES[config.family]
-    eos = config.eos_ids
+    eos, words = config.eos_ids, family.acts
     written = {
         "architectures": [family.architecture],
         "model_type": config.family,
-        **{key: getattr(config, field) for field, key in HF_NAMES.items()},
-        "hidden_act": "silu",
-        "rms_norm_eps": config.norm_eps,
+        **{key: getattr(config, field) for field, key in family.sizes.items()},
+        **_written_as(family.act, next((w for w in words if family.acts[w] == config.mlp), None)),
+        **_written_as(family.eps, config.norm_eps),
         "tie_word_embeddings": config.tie_embeddings,
         "bos_token_id": config.bos_id,
         "eos_token_id": (eos[0] if len(eos) == 1 else list(eos)) if eos else None,
@@ -84,6 +78,10 @@ def write_config_json(config: DecoderConfig, dtype: str) -> dict[str, Any]:
     }
     _check_nothing_is_lost(written, config)
     return written
+
+
+def _written_as(key: str | None, value: Any) -> dict[str, Any]:
+    return {} if key is None else {key: value}
 
 
 def _check_nothing_is_lost(written: dict[str, Any], config: DecoderConfig) -> None:

@@ -30,11 +30,42 @@ _SOME_WINDOWS = {
     "layer_types": ["full_attention", "sliding_attention"],
 }  # fmt: skip
 
+_OF_LLAMAS = {key: value for key, value in _DECODER.items() if key != "hidden_act"}
+_GPT = {"vocab_size": 11, "layer_norm_epsilon": 1e-2}
+_OPT = {
+    "layer_norm_epsilon": None, "hidden_size": 6, "ffn_dim": 7, "num_hidden_layers": 2,
+    "num_attention_heads": 2, "max_position_embeddings": 16,
+}  # fmt: skip
+_NEOX = {
+    "vocab_size": 11, "hidden_size": 8, "intermediate_size": 7, "num_hidden_layers": 2,
+    "num_attention_heads": 2, "max_position_embeddings": 16, "layer_norm_eps": 1e-2,
+}  # fmt: skip
+_FALCON = {
+    **_GPT, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "ffn_hidden_size": 7, "max_position_embeddings": 16,
+}  # fmt: skip
+
 EXAMPLES: dict[str, dict[str, Any]] = {
     "llama": {**_DECODER, **_ROPE, "attention_bias": True, "mlp_bias": True},
     "mistral": {**_DECODER, **_ROPE, "sliding_window": 3},
     "qwen2": {**_DECODER, **_ROPE, **_SOME_WINDOWS, "tie_word_embeddings": True},
     "qwen3": {**_DECODER, **_ROPE, "sliding_window": None},
+    "gemma2": {**_OF_LLAMAS, "layer_types": ["sliding_attention", "full_attention"],
+               "sliding_window": 3, "query_pre_attn_scalar": 5, "attn_logit_softcapping": 2.0,
+               "final_logit_softcapping": 3.0},
+    "gpt2": {**_GPT, "n_embd": 6, "n_layer": 2, "n_head": 2, "n_inner": 7, "n_positions": 16},
+    "opt": {**_GPT, **_OPT},
+    "opt-post": {**_GPT, **_OPT, "do_layer_norm_before": False, "enable_bias": False},
+    "bloom": {**_GPT, "hidden_size": 6, "n_layer": 2, "n_head": 3},
+    "mpt": {**_GPT, "d_model": 6, "n_layers": 2, "n_heads": 3, "max_seq_len": 16,
+            "attn_config": {"clip_qkv": 2.0, "softmax_scale": 0.3}},
+    "gpt_neox": {**_NEOX, "rotary_pct": 0.5},
+    "gpt_neox-sequential": {**_NEOX, "rotary_pct": 1.0, "use_parallel_residual": False,
+                            "hidden_act": "gelu_new"},
+    "falcon": {**_FALCON},
+    "falcon-new": {**_FALCON, "new_decoder_architecture": True, "num_kv_heads": 2},
+    "falcon-rw": {**_FALCON, "multi_query": False, "parallel_attn": False, "alibi": True,
+                  "bias": True},
     "tinyllm": {**_DECODER, "positions": "learned", "embedding_scale": 2.5},
     "tinyllm-sinusoidal": {**_DECODER, "positions": "sinusoidal", "embedding_scale": 2.5},
     "tinyllm-alibi": {**_DECODER, "positions": "alibi"},

@@ -1,137 +1,29 @@
-"""The table of families: what each one's config may say, and what it means.
+"""The table of families of decoders: what each one's config may say, and what it means.
 
-A row names the family's class on disk and reads the keys in which it differs from the others. The
-parameters are named as the checkpoints of all these families name them.
+To add one, write a `Family`: the words of its config, the fields of DecoderConfig that they mean,
+and the names in its files. A model may need a piece that no other has: then that piece is a row of
+its own table (`layouts`, `feed_forward`, `positions`, `tinyllm.layers.norms`).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
-from tinyllm.checkpoints.sizes import Sizes
-from tinyllm.key_reader import KeyReader
 from tinyllm.models.config import DecoderConfig
+from tinyllm.models.expert_families import EXPERT_FAMILIES
+from tinyllm.models.family import Family
+from tinyllm.models.gpt_families import GPT_FAMILIES
+from tinyllm.models.llama_families import LLAMA_FAMILIES
 from tinyllm.models.own_family import read_own, write_own
-from tinyllm.models.rope_json import read_rope, write_rope
+from tinyllm.models.parallel_families import PARALLEL_FAMILIES
+from tinyllm.models.stored import Names
 
 OWN = "tinyllm"  # the family of models that are trained here and have what no other family has
-DEFAULT_WINDOW = 4096  # tokens, of the families that have one, where the file does not say
-FULL, SLIDING = "full_attention", "sliding_attention"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Family:
-    """One row: `read` returns fields of DecoderConfig, `write` the keys that say the same.
-
-    `read` also takes the sizes, which are read before.
-    """
-
-    architecture: str
-    head_dim: int | None = None  # where the file gives none; None: each head's share of d_model
-    read: Callable[[KeyReader, Sizes], dict[str, Any]]
-    write: Callable[[DecoderConfig], dict[str, Any]]
-
-
-def _read_llama(keys: KeyReader, sizes: Sizes) -> dict[str, Any]:
-    """Llama 1 to 3.x (Touvron et al. 2023; Dubey et al. 2024), and what is shaped like it."""
-    biased = keys.boolean("attention_bias", False)
-    return {
-        "qkv_bias": biased,
-        "o_bias": biased,
-        "mlp_bias": keys.boolean("mlp_bias", False),
-        "windows": (None,) * sizes.n_layers,
-        "positions": read_rope(keys, sizes),
-    }
-
-
-def _write_llama(config: DecoderConfig) -> dict[str, Any]:
-    biases = {"attention_bias": config.o_bias, "mlp_bias": config.mlp_bias}
-    return write_rope(config.positions) | biases
-
-
-def _read_mistral(keys: KeyReader, sizes: Sizes) -> dict[str, Any]:
-    """Mistral (Jiang et al. 2023, arXiv:2310.06825): the same window in every layer."""
-    windows = (_read_window(keys),) * sizes.n_layers
-    return {"windows": windows, "positions": read_rope(keys, sizes)}
-
-
-def _write_mistral(config: DecoderConfig) -> dict[str, Any]:
-    return write_rope(config.positions) | {"sliding_window": config.windows[0]}
-
-
-def _read_qwen2(keys: KeyReader, sizes: Sizes) -> dict[str, Any]:
-    """Qwen2 and 2.5 (Yang et al. 2024, arXiv:2407.10671): biases on queries, keys and values."""
-    return {"qkv_bias": True, **_read_qwen(keys, sizes)}
-
-
-def _read_qwen3(keys: KeyReader, sizes: Sizes) -> dict[str, Any]:
-    """Qwen3 (Yang et al. 2025, arXiv:2505.09388): norms on queries and keys instead of biases."""
-    biased = keys.boolean("attention_bias", False)
-    return {"qkv_bias": biased, "o_bias": biased, "qk_norm": True, **_read_qwen(keys, sizes)}
-
-
-def _write_qwen3(config: DecoderConfig) -> dict[str, Any]:
-    return {"attention_bias": config.o_bias, **_write_qwen(config)}
-
-
-def _read_qwen(keys: KeyReader, sizes: Sizes) -> dict[str, Any]:
-    windows = _read_qwen_windows(keys, sizes.n_layers)
-    return {"windows": windows, "positions": read_rope(keys, sizes)}
-
-
-def _read_qwen_windows(keys: KeyReader, n_layers: int) -> tuple[int | None, ...]:
-    """Layers have the window that `layer_types` gives them, else all from `max_window_layers` on.
-
-    `sliding_window` is its width, which counts for nothing unless `use_sliding_window` is true.
-    """
-    width = _read_window(keys)
-    first = keys.integer("max_window_layers", 0, 2**31, default=28)
-    if not keys.boolean("use_sliding_window", False):
-        width = None
-    kinds = keys.get("layer_types")
-    if kinds is None:
-        return tuple(width if i >= first else None for i in range(n_layers))
-    known = {FULL: None} if width is None else {FULL: None, SLIDING: width}
-    fits = isinstance(kinds, list) and len(kinds) == n_layers
-    if not fits or not all(kind in tuple(known) for kind in kinds):  # a kind may be unhashable
-        raise keys.error("layer_types", f"expected {' or '.join(known)} for {n_layers} layers")
-    return tuple(known[kind] for kind in kinds)
-
-
-def _write_qwen(config: DecoderConfig) -> dict[str, Any]:
-    return write_rope(config.positions) | _write_qwen_windows(config.windows)
-
-
-def _write_qwen_windows(windows: tuple[int | None, ...]) -> dict[str, Any]:
-    """Programs older than `layer_types` read `max_window_layers` instead."""
-    width = next((window for window in windows if window is not None), None)
-    if width is None:
-        return {"use_sliding_window": False, "sliding_window": None}
-    return {
-        "use_sliding_window": True,
-        "sliding_window": width,
-        "max_window_layers": windows.index(width),
-        "layer_types": layer_types(windows),
-    }
-
-
-def layer_types(windows: tuple[int | None, ...]) -> list[str]:
-    """Return what files call layers without and with a window."""
-    return [FULL if window is None else SLIDING for window in windows]
-
-
-def _read_window(keys: KeyReader) -> int | None:
-    """The window in tokens: none where the file says null, the usual one where it says nothing."""
-    width = keys.integer("sliding_window", 1, 2**31, default=None)
-    return width if "sliding_window" in keys.values else DEFAULT_WINDOW
-
-
-FAMILIES = {
-    "llama": Family(architecture="LlamaForCausalLM", read=_read_llama, write=_write_llama),
-    "mistral": Family(architecture="MistralForCausalLM", read=_read_mistral, write=_write_mistral),
-    "qwen2": Family(architecture="Qwen2ForCausalLM", read=_read_qwen2, write=_write_qwen),
-    "qwen3": Family(
-        architecture="Qwen3ForCausalLM", head_dim=128, read=_read_qwen3, write=_write_qwen3
-    ),
-    OWN: Family(architecture="TinyllmForCausalLM", read=read_own, write=write_own),
+FAMILIES: dict[str, Family] = {
+    **LLAMA_FAMILIES,
+    **GPT_FAMILIES,
+    **PARALLEL_FAMILIES,
+    **EXPERT_FAMILIES,
+    OWN: Family(architecture="TinyllmForCausalLM", act=None, read=read_own, write=write_own),
 }
+
+
+def names_in_files(config: DecoderConfig) -> Names:
+    """Return how the files of the config's family name and lay out its parameters."""
+    return FAMILIES[config.family].names(config)

@@ -25,6 +25,8 @@ AS_LLAMA = {"layout": "pre", "norm": "rmsnorm", "mlp": "swiglu"}
 
 def read_own(keys: KeyReader, sizes: Sizes) -> dict[str, Any]:
     """Read the fields of DecoderConfig by their names, and what belongs to RoPE by everyone's."""
+    if keys.get("hidden_act") not in ("silu", None):
+        raise keys.error("hidden_act", "this family's activation is told by mlp")
     return {
         **{key: keys.string(key, names, AS_LLAMA[key]) for key, names in NAMES.items()},
         **{key: keys.number(key, 1e-6, 1e6, default=None) for key in LIMITS},

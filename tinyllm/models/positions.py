@@ -26,7 +26,7 @@ from tinyllm.layers.positions import (
     add_sinusoidal_forward,
 )
 from tinyllm.models.rope import Rope, describe_rope, rope_frequencies, rotated
-from tinyllm.ops.alibi import alibi_bias, alibi_slopes
+from tinyllm.ops.alibi import alibi_bias, alibi_slopes, falcon_alibi_bias
 from tinyllm.ops.rope import rope_tables
 
 
@@ -51,7 +51,12 @@ class Alibi:
     """Scores that fall with the distance: see `tinyllm.ops.alibi`."""
 
 
-Positions = Rope | Sinusoidal | Learned | Alibi | None
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FalconAlibi:
+    """ALiBi as Falcon's code has it, in bfloat16: see `tinyllm.ops.alibi`."""
+
+
+Positions = Rope | Sinusoidal | Learned | Alibi | FalconAlibi | None
 
 
 def _add_nothing_forward(
@@ -104,6 +109,18 @@ def _alibi(xp: Backend, config: Any, queries: Any, keys: Any, dtype: object) -> 
     return alibi_bias(xp, xp.asarray(distances), slopes)
 
 
+def _falcon_alibi(xp: Backend, config: Any, queries: Any, keys: Any, dtype: object) -> Array:
+    """The bias (H, 1, S), or (B, H, 1, S) where rows are padded, for it counts from their start."""
+    keys = keys if keys.ndim == 1 else keys[:, None, None, :]
+    bias = falcon_alibi_bias(np.maximum(keys, 0), config.n_heads) * config.head_dim**-0.5
+    return xp.astype(xp.asarray(np.broadcast_to(bias, _full(bias, queries))), dtype)
+
+
+def _full(bias: Any, queries: Any) -> tuple[int, ...]:
+    """The shape of a bias (..., 1, S), one row for each query."""
+    return (*bias.shape[:-2], queries.shape[-1], bias.shape[-1])
+
+
 def _add_learned_forward(
     xp: Backend, x: Array, p: dict[str, Any], way: Learned, *, positions: Any
 ) -> tuple[Array, Saved]:
@@ -125,12 +142,14 @@ _WAYS: dict[type, Way] = {
         name="learned", add_forward=_add_learned_forward, add_backward=add_learned_backward
     ),
     Alibi: Way(name="alibi", bias=_alibi),
+    FalconAlibi: Way(name="falcon_alibi", bias=_falcon_alibi),
     type(None): Way(name="none"),
 }  # fmt: skip
 
 
 WITHOUT_NUMBERS: dict[str, Positions] = {
-    _WAYS[type(positions)].name: positions for positions in (Sinusoidal(), Learned(), Alibi(), None)
+    _WAYS[type(positions)].name: positions
+    for positions in (Sinusoidal(), Learned(), Alibi(), FalconAlibi(), None)
 }
 
 

@@ -5,6 +5,7 @@ Press et al. 2021, "Train short, test long: attention with linear biases" (arXiv
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from tinyllm.backend import Array, Backend
@@ -32,3 +33,16 @@ def alibi_bias(xp: Backend, distances: Array, slopes: Array) -> Array:
     `distances` are i - j, in tokens; of later keys, which a causal mask hides, they are negative.
     """
     return -slopes[:, None, None] * xp.astype(distances, slopes.dtype)
+
+
+def falcon_alibi_bias(positions: Any, n_heads: int) -> Any:
+    """Return what Falcon adds to the scores before it divides by √d: mₕ j, in bfloat16.
+
+    positions (S,) -> bias (H, 1, S), a float64 NumPy array
+
+    Slope, position and product are each rounded to 8 bits, and models were trained with what came
+    of it: far from the beginning, neighbours are equally far. Leading axes of `positions` broadcast
+    against (H, 1).
+    """
+    slopes = alibi_slopes(n_heads).astype(ml_dtypes.bfloat16)[:, None, None]
+    return (slopes * positions.astype(ml_dtypes.bfloat16)).astype(np.float64)

@@ -16,6 +16,7 @@ import numpy as np
 from tinyllm.checkpoints import write_checkpoint
 from tinyllm.errors import UsageError
 from tinyllm.models.architecture import architecture
+from tinyllm.models.weights import stored_tensors
 from tinyllm.shown import plain
 from tinyllm.tokenizers import Tokenizer
 from tinyllm.training.divergence import DivergedError
@@ -132,4 +133,5 @@ def save_model(trainer: Trainer, folder: Path) -> None:
     """Write the model as it is now: weights and config."""
     host = {name: np.asarray(trainer.xp.to_numpy(p)) for name, p in trainer.result.items()}
     dtype = str(next(iter(host.values())).dtype)
-    write_checkpoint(folder, architecture(trainer.config).write_config(trainer.config, dtype), host)
+    values = architecture(trainer.config).write_config(trainer.config, dtype)
+    write_checkpoint(folder, values, stored_tensors(host, trainer.config))
