@@ -27,8 +27,8 @@ def add_pruning(parser: argparse.ArgumentParser) -> None:
     add("--sparsity", "--sparsity-ratio", "--sparsity_ratio", type=real, metavar="X",
         help="the share of weights to make zero, below 1 (default: 0.5)")  # fmt: skip
     add("--pattern", "--sparsity-type", "--sparsity_type", metavar="P",
-        help="where zeros may be: unstructured, or N:M like 2:4 and 4:8, which makes N of every M inputs zero "
-        "(default: unstructured)")  # fmt: skip
+        help="where zeros may be: unstructured, or N:M like 2:4 and 4:8, which makes N of every M "
+        "inputs zero (default: unstructured)")  # fmt: skip
     add("--compare", choices=["row", "matrix"],
         help="unstructured: among which weights the lowest go (default: the matrix for "
         "magnitude, the row for wanda)")  # fmt: skip
