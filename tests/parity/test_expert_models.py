@@ -154,11 +154,9 @@ def test_greedy_texts_with_and_without_a_cache_are_those_of_transformers(case):
         assert list(found.tokens) == expected
 
 
-@pytest.mark.parametrize("name", ["mixtral", "mixtral_window"])
-def test_the_auxiliary_loss_is_that_of_transformers(name, case):
+@pytest.mark.parametrize("case", ["mixtral", "mixtral_window"], indirect=True)
+def test_the_auxiliary_loss_is_that_of_transformers(case):
     """It is k times the expert loss, with the tokens of all texts and all layers in one mean."""
-    if case.name != name:
-        pytest.skip("of another model")
     with float64_throughout(), torch.no_grad():
         tokens = torch.as_tensor(case.tokens)
         expected = case.oracle(tokens, output_router_logits=True, use_cache=False).aux_loss.item()

@@ -15,6 +15,7 @@ import numpy as np
 from tinyllm.backend import Array, Backend
 from tinyllm.errors import UsageError
 from tinyllm.models.config import DecoderConfig
+from tinyllm.models.decoder_facts import kept_widths
 
 
 class KVCache:
@@ -33,10 +34,12 @@ class KVCache:
         padding: Any = None,
     ) -> None:
         """`padding` (B,) is the number of padding columns at the start of each row."""
-        shape = (batch, config.n_kv_heads, capacity, config.head_dim)
+        heads, *widths = kept_widths(config)
         self.xp, self.capacity, self.length = xp, capacity, 0
-        self.keys = [xp.zeros(shape, dtype=dtype) for _ in range(config.n_layers)]
-        self.values = [xp.zeros(shape, dtype=dtype) for _ in range(config.n_layers)]
+        self.keys, self.values = (
+            [xp.zeros((batch, heads, capacity, width), dtype=dtype) for _ in range(config.n_layers)]
+            for width in widths
+        )
         self._padding = None if padding is None or not np.any(padding) else np.asarray(padding)
 
     def positions(self, T: int, offset: int = 0, /) -> tuple[Any, Any]:
@@ -56,7 +59,7 @@ class KVCache:
     def append(self, index: int, k: Array, v: Array, offset: int = 0) -> tuple[Array, Array]:
         """Write T columns of layer `index`, `offset` columns further on; return all up to them.
 
-        k (B, K, T, d), v (B, K, T, d) -> keys (B, K, S, d), values (B, K, S, d)
+        k (B, K, T, d), v (B, K, T, e) -> keys (B, K, S, d), values (B, K, S, e)
 
         Raises UsageError where they do not fit.
         """

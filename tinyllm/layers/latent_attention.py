@@ -97,7 +97,7 @@ def _absorbed(
     """
     without, turned = q
     H, nope_dim, d_c = without.shape[1], without.shape[-1], c.shape[-1]
-    weight = xp.astype(weight, c.dtype)  # it may be stored in a narrower one
+    weight = weight if weight.dtype == c.dtype else xp.astype(weight, c.dtype)
     weight = xp.reshape(weight, (H, weight.shape[0] // H, d_c))
     up_k, up_v = weight[:, :nope_dim, :], weight[:, nope_dim:, :]
     kept = xp.concat([xp.expand_dims(c, axis=1), r], axis=-1)  # (B, 1, T, d_c + r)

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from tinyllm.layers.norms import NORMS
+from tinyllm.models.experts import Experts
 from tinyllm.models.feed_forward import Shapes, feed_forward_of, linear_shapes
+from tinyllm.models.latent import Latent, latent_shapes
 from tinyllm.models.layouts import LAYOUTS
 from tinyllm.models.positions import Positions, table_rows
 
@@ -33,6 +35,8 @@ class DecoderConfig:
     layout: str = "pre"  # of a block, a row of `layouts`
     norm: str = "rmsnorm"  # a row of `tinyllm.layers.norms`
     mlp: str = "swiglu"  # a row of `feed_forward`
+    experts: Experts | None = None  # mixtures in the place of most feed-forward layers
+    latent: Latent | None = None  # latent attention, in the place of attention
     qkv_bias: bool = False
     o_bias: bool = False
     mlp_bias: bool = False
@@ -72,6 +76,8 @@ def param_shapes(config: DecoderConfig) -> Shapes:
 
 
 def _attention_shapes(config: DecoderConfig) -> Shapes:
+    if config.latent is not None:
+        return latent_shapes(config)
     D, d = config.d_model, config.head_dim
     queries, keys = config.n_heads * d, config.n_kv_heads * d
     norms = {"q_norm.weight": (d,), "k_norm.weight": (d,)} if config.qk_norm else {}

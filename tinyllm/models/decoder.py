@@ -22,6 +22,7 @@ from tinyllm.layers.layer import Layer
 from tinyllm.layers.norms import NORMS
 from tinyllm.models.config import DecoderConfig
 from tinyllm.models.feed_forward import feed_forward_of
+from tinyllm.models.latent import latent_layer
 from tinyllm.models.layouts import LAYOUTS
 from tinyllm.models.positions import way_of
 from tinyllm.ops.activations import softcap_backward, softcap_forward
@@ -269,6 +270,8 @@ def norm_layer(config: DecoderConfig) -> Layer:
 
 def _attention_layer(config: DecoderConfig, **around: Any) -> Layer:
     """Return the model's attention, for these positions, masks and caches."""
+    if config.latent is not None:
+        return latent_layer(config, **around)
     forward = partial(
         self_attention_forward,
         n_heads=config.n_heads,

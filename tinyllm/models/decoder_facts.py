@@ -5,6 +5,7 @@ from math import prod
 from typing import Any
 
 from tinyllm.models.config import EMBED_POSITIONS, EMBED_TOKENS, DecoderConfig, param_shapes
+from tinyllm.models.experts import idle_parameters
 from tinyllm.models.positions import describe_positions, positions_stay
 
 
@@ -13,13 +14,24 @@ def describe_decoder(config: DecoderConfig) -> dict[str, Any]:
     return asdict(config) | {"positions": describe_positions(config.positions)}
 
 
+def kept_widths(config: DecoderConfig) -> tuple[int, int, int]:
+    """Return for how many heads a layer keeps keys and values, and how wide each of these is.
+
+    Latent attention keeps one vector for all heads, whose first part are its values.
+    """
+    if config.latent is not None:
+        return 1, config.latent.kv_rank + config.head_dim, 0
+    return config.n_kv_heads, config.head_dim, config.head_dim
+
+
 def kv_numbers(config: DecoderConfig, tokens: int) -> int:
     """Return how many numbers a KV cache of so many tokens holds: 2 L K d each.
 
     A cache that rolls keeps no more than the widest window.
     """
     columns = min(tokens, max(window or tokens for window in config.windows))
-    return columns * 2 * config.n_layers * config.n_kv_heads * config.head_dim
+    heads, of_key, of_value = kept_widths(config)
+    return columns * config.n_layers * heads * (of_key + of_value)
 
 
 def decoder_flops(config: DecoderConfig) -> tuple[int, int]:
@@ -27,7 +39,8 @@ def decoder_flops(config: DecoderConfig) -> tuple[int, int]:
 
     2 for each weight of a matrix that the token passes, and 4 H d in each layer for each token that
     it attends to: a product with its key, and one with its value (Kaplan et al. 2020,
-    arXiv:2001.08361, table 1). Embeddings are looked up, not multiplied; norms, rotations and
+    arXiv:2001.08361, table 1). Experts count that the token is sent to; latent attention counts
+    as it reads from its cache. Embeddings are looked up, not multiplied; norms, rotations and
     activations are left out.
     """
     shapes = param_shapes(config)
@@ -35,7 +48,11 @@ def decoder_flops(config: DecoderConfig) -> tuple[int, int]:
     matrices = sum(
         prod(shape) for name, shape in shapes.items() if len(shape) == 2 and name not in looked_up
     )
-    return 2 * matrices, 4 * config.n_layers * config.n_heads * config.head_dim
+    per_key = 2 * config.head_dim
+    if config.latent is not None:
+        per_key = 2 * config.latent.kv_rank + config.head_dim
+    active = matrices - idle_parameters(config)
+    return 2 * active, 2 * config.n_layers * config.n_heads * per_key
 
 
 def scores_stay(config: DecoderConfig) -> bool:

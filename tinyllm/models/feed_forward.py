@@ -22,6 +22,7 @@ from tinyllm.layers.mlp import (
     mlp_backward,
     mlp_forward,
 )
+from tinyllm.models.experts import mixture_layer, mixture_shapes
 
 if TYPE_CHECKING:
     from tinyllm.models.config import DecoderConfig
@@ -72,8 +73,11 @@ FEED_FORWARDS = {
     "gelu_tanh": _plain(GELU_TANH),
     "gelu_bloom": _plain(GELU_BLOOM),
 }
+MIXTURE = FeedForward(layer=mixture_layer, shapes=mixture_shapes)
 
 
 def feed_forward_of(config: "DecoderConfig", index: int) -> FeedForward:
     """Return the row of block `index`."""
+    if config.experts is not None and index >= config.experts.first:
+        return MIXTURE
     return FEED_FORWARDS[config.mlp]

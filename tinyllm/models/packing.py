@@ -8,6 +8,7 @@ from tinyllm.layers.mlp import GATE_UP
 from tinyllm.layers.projection import Joined, joined_name
 
 _TOGETHER = (QKV, GATE_UP)  # what multiplies the same x
+_AS_IT_IS = ("kv_b_proj",)  # latent attention multiplies by parts of it
 
 
 def pack_params(xp: Backend, p: dict[str, Any]) -> dict[str, Any]:
@@ -35,7 +36,8 @@ def _pack(xp: Backend, branch: dict[str, Any]) -> dict[str, Any]:
                 packed[joined_name(names)] = joined
                 for name in names:
                     del rest[name]
-    return {name: _pack(xp, child) for name, child in rest.items()} | packed
+    left = {name: rest.pop(name) for name in _AS_IT_IS if name in rest}
+    return {name: _pack(xp, child) for name, child in rest.items()} | packed | left
 
 
 def _join(xp: Backend, projections: list[dict[str, Any]]) -> Joined | None:

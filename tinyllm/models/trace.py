@@ -10,6 +10,8 @@ layers.3.middle                         the residual stream between     (B, T, D
 layers.3.mlp.up                         before a plain mlp's bend       (B, T, F)
 layers.3.mlp.hidden                     after it; or act(gate) ⊙ up     (B, T, F)
 layers.3.mlp                            what the mlp gives              (B, T, D)
+layers.3.mlp.scores                     of the experts, if there are    (B T, E)
+layers.3.mlp.experts                    the chosen, the best first      (B T, k)
 layers.3                                the residual stream after       (B, T, D)
 norm                                    what the head is given          (B, T, D)
 
@@ -45,6 +47,8 @@ _IN_BLOCK: dict[str, tuple[tuple[str, ...], Read]] = {
     ".mlp.up": (("mlp", "up_proj"), lambda xp, s: linear_forward(xp, *s)[0]),
     ".mlp.hidden": (("mlp", "down_proj"), lambda xp, s: s[0]),
     ".mlp": (("mlp", "down_proj"), lambda xp, s: linear_forward(xp, *s)[0]),
+    ".mlp.scores": (("mlp", "scores"), lambda xp, s: s),
+    ".mlp.experts": (("mlp", "ids"), lambda xp, s: s),
 }
 
 

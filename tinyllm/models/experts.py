@@ -1,0 +1,62 @@
+"""How a model's mixtures of experts look: their sizes, their parameters, and which are idle."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tinyllm.layers.layer import Layer
+from tinyllm.layers.mlp import SILU
+from tinyllm.layers.moe import moe_backward, moe_forward
+from tinyllm.ops.routing import Routing
+
+if TYPE_CHECKING:
+    from tinyllm.models.config import DecoderConfig
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Experts:
+    """The mixtures of a model; `d_ff` of its config is that of the blocks that have none."""
+
+    n_experts: int
+    d_ff: int  # of each expert
+    shared_d_ff: int = 0  # of the one that every token passes; 0: there is none
+    first: int = 0  # the first block with a mixture; the others before it have a swiglu
+    routing: Routing
+
+
+def mixture_shapes(config: "DecoderConfig") -> Shapes:
+    """Return the shapes of a mixture's parameters, by their names within "mlp"."""
+    experts = _experts(config)
+    shapes: Shapes = {"gate.weight": (experts.n_experts, config.d_model)}
+    for e in range(experts.n_experts):
+        shapes |= _swiglu_shapes(f"experts.{e}", config.d_model, experts.d_ff)
+    if experts.shared_d_ff:
+        shapes |= _swiglu_shapes("shared_experts", config.d_model, experts.shared_d_ff)
+    return shapes
+
+
+def mixture_layer(config: "DecoderConfig") -> Layer:
+    """Return the two functions of a mixture."""
+    routing = _experts(config).routing
+    return Layer(partial(moe_forward, routing=routing, activation=SILU), moe_backward)
+
+
+def idle_parameters(config: "DecoderConfig") -> int:
+    """Return how many parameters a token does not pass: those of the experts it is not sent to."""
+    experts = config.experts
+    if experts is None:
+        return 0
+    blocks, idle = config.n_layers - experts.first, experts.n_experts - experts.routing.k
+    return max(0, blocks) * idle * 3 * config.d_model * experts.d_ff
+
+
+def _experts(config: "DecoderConfig") -> Experts:
+    assert config.experts is not None
+    return config.experts
+
+
+def _swiglu_shapes(name: str, D: int, F: int) -> Shapes:
+    sides = {"gate_proj": (F, D), "up_proj": (F, D), "down_proj": (D, F)}
+    return {f"{name}.{side}.weight": shape for side, shape in sides.items()}
