@@ -113,7 +113,7 @@ MISTAKES = {
     ),
     "softmax as if it were elementwise": (
         softmax.softmax_backward, "xp.sum(dy * y, axis=-1, keepdims=True)", "dy * y",
-        ["softmax", "attention"],
+        ["softmax", "attention", "tinyllm-sandwich"],
     ),
     "attention's softmax as if it were elementwise": (
         blocked.blocked_backward, "dscores -= _rows(along[b, heads, rows])",
@@ -124,6 +124,15 @@ MISTAKES = {
     ),
     "the residual around the mlp dropped": (
         blocks.pre_norm_block_backward, "dh = dy + dx", "dh = dx", ["llama", "tinyllm-none"],
+    ),
+    "a sublayer's gradient dropped beside the other's": (
+        blocks.parallel_block_backward, "return dy + dx,", "return dx,", ["tinyllm-parallel"],
+    ),
+    "the residual before a norm that ends it dropped": (
+        blocks.post_norm_block_backward, "return dsum + dx,", "return dx,", ["tinyllm-post"],
+    ),
+    "the residual around two norms dropped": (
+        blocks.sandwich_block_backward, "return dh + dx,", "return dx,", ["tinyllm-sandwich"],
     ),
     "a weight's gradient averaged over the batch": (
         linear.linear_backward, "dweight = dy.T @ rows(xp, x)",
@@ -137,10 +146,11 @@ MISTAKES = {
     ),
     "the formula's scores without it": (
         attention_op.attention_backward, "dscores = scale *", "dscores =",
-        ["attention"],
+        ["attention", "tinyllm-sandwich"],
     ),
     "the soft cap without its slope": (
-        attention_op.attention_backward, "(1.0 - capped * capped)", "1.0", ["attention"],
+        attention_op.attention_backward, "(1.0 - capped * capped)", "1.0",
+        ["attention", "tinyllm-sandwich"],
     ),
     "a tied table without the head's gradient": (
         decoder.decoder_backward, "dembedding + dhead if tied else dembedding", "dembedding",
@@ -196,7 +206,7 @@ MISTAKES = {
         losses.cross_entropy_backward, "(dy / n)", "dy", ["cross_entropy"],
     ),
     "cross-entropy of targets that do not count": (
-        losses.cross_entropy_backward, "counted[:, None], probs - q", "probs > 0, probs - q",
+        losses.cross_entropy_backward, "counted[:, None], dlogits", "probs > 0, dlogits",
         ["cross_entropy"],
     ),
     "a recurrent network cut off from its past": (

@@ -24,7 +24,7 @@ from tinyllm.ops.examples import CONSTANTS, EXAMPLES, Pair, pairs
 from tinyllm.params import nest
 
 TOLERANCE = 1e-6
-STEP = 1e-5  # of a parameter's root mean square
+STEP = 1e-6  # of a parameter's root mean square: truncation and rounding are then alike
 B, T = 2, 7  # texts and tokens that a model is checked on
 
 

@@ -18,9 +18,9 @@ from tinyllm.models.architecture import Config, architecture, understand
 _DECODER = {
     "vocab_size": 11, "hidden_size": 6, "intermediate_size": 7, "num_hidden_layers": 2,
     "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "rms_norm_eps": 1e-2,
-    "max_position_embeddings": 16, "hidden_act": "silu", "tie_word_embeddings": False,
+    "max_position_embeddings": 16, "tie_word_embeddings": False,
 }  # fmt: skip
-_ROPE = {"rope_theta": 100.0}
+_ROPE = {"rope_theta": 100.0, "hidden_act": "silu"}
 _RECURRENT = {
     "vocab_size": 11, "embedding_size": 5, "hidden_size": 4, "num_hidden_layers": 2,
     "tie_word_embeddings": False,
@@ -30,7 +30,6 @@ _SOME_WINDOWS = {
     "layer_types": ["full_attention", "sliding_attention"],
 }  # fmt: skip
 
-_OF_LLAMAS = {key: value for key, value in _DECODER.items() if key != "hidden_act"}
 _GPT = {"vocab_size": 11, "layer_norm_epsilon": 1e-2}
 _OPT = {
     "layer_norm_epsilon": None, "hidden_size": 6, "ffn_dim": 7, "num_hidden_layers": 2,
@@ -44,13 +43,19 @@ _FALCON = {
     **_GPT, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
     "ffn_hidden_size": 7, "max_position_embeddings": 16,
 }  # fmt: skip
+_DEEPSEEK = {
+    "num_key_value_heads": 4, "head_dim": None, "q_lora_rank": 3, "kv_lora_rank": 5,
+    "qk_nope_head_dim": 3, "qk_rope_head_dim": 4, "v_head_dim": 2, "n_routed_experts": 4,
+    "n_shared_experts": 2, "num_experts_per_tok": 2, "moe_intermediate_size": 3,
+    "first_k_dense_replace": 1, "routed_scaling_factor": 2.0,
+}  # fmt: skip
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "llama": {**_DECODER, **_ROPE, "attention_bias": True, "mlp_bias": True},
     "mistral": {**_DECODER, **_ROPE, "sliding_window": 3},
     "qwen2": {**_DECODER, **_ROPE, **_SOME_WINDOWS, "tie_word_embeddings": True},
     "qwen3": {**_DECODER, **_ROPE, "sliding_window": None},
-    "gemma2": {**_OF_LLAMAS, "layer_types": ["sliding_attention", "full_attention"],
+    "gemma2": {**_DECODER, "layer_types": ["sliding_attention", "full_attention"],
                "sliding_window": 3, "query_pre_attn_scalar": 5, "attn_logit_softcapping": 2.0,
                "final_logit_softcapping": 3.0},
     "gpt2": {**_GPT, "n_embd": 6, "n_layer": 2, "n_head": 2, "n_inner": 7, "n_positions": 16},
@@ -66,10 +71,23 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "falcon-new": {**_FALCON, "new_decoder_architecture": True, "num_kv_heads": 2},
     "falcon-rw": {**_FALCON, "multi_query": False, "parallel_attn": False, "alibi": True,
                   "bias": True},
+    "mixtral": {**_DECODER, **_ROPE, "num_local_experts": 3, "num_experts_per_tok": 2},
+    "deepseek_v2": {**_DECODER, **_ROPE, **_DEEPSEEK},
+    "deepseek_v2-groups": {**_DECODER, **_ROPE, **_DEEPSEEK, "q_lora_rank": None, "n_group": 2,
+                           "topk_method": "group_limited_greedy", "topk_group": 1},
     "tinyllm": {**_DECODER, "positions": "learned", "embedding_scale": 2.5},
     "tinyllm-sinusoidal": {**_DECODER, "positions": "sinusoidal", "embedding_scale": 2.5},
     "tinyllm-alibi": {**_DECODER, "positions": "alibi"},
     "tinyllm-none": {**_DECODER, "positions": "none"},
+    "tinyllm-post": {**_DECODER, "positions": "learned", "layout": "post", "norm": "layernorm",
+                     "mlp": "gelu", "embedding_norm": True},
+    "tinyllm-parallel": {**_DECODER, "positions": "alibi", "layout": "parallel",
+                         "norm": "layernorm_without_bias", "mlp": "gelu_tanh", "qkv_clip": 1.0},
+    "tinyllm-one-norm": {**_DECODER, "positions": "rope", "rope_theta": 100.0,
+                         "layout": "parallel_one_norm", "norm": "layernorm", "mlp": "gelu_bloom"},
+    "tinyllm-sandwich": {**_DECODER, "positions": "rope", "rope_theta": 100.0,
+                         "layout": "sandwich", "norm": "rmsnorm_plus_one", "mlp": "geglu_tanh",
+                         "attention_scale": 0.3, "attention_softcap": 2.0, "logit_softcap": 3.0},
     **{
         name: {**_RECURRENT, "hidden_size": size, "tie_word_embeddings": size == 5}
         for name, size in {
