@@ -22,6 +22,7 @@ for name in ("COLUMNS", "LINES"):  # the size of no terminal, which readline lea
     os.environ.pop(name, None)
 
 ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = ROOT / "tests" / "examples"
 DATA = Path(os.environ.get("TINYLLM_TEST_DATA", ROOT.parent / "shared" / "data"))
 
 
@@ -104,8 +105,13 @@ def xp(request):
 
 
 def pytest_collection_modifyitems(items):
-    """Trace no coverage where array-api-strict runs the lines that NumPy has run: it is slow."""
+    """Trace no coverage where array-api-strict runs the lines that NumPy has run: it is slow.
+
+    Examples train models, so they are slow.
+    """
     for item in items:
+        if item.path.is_relative_to(EXAMPLES):
+            item.add_marker("slow")
         callspec = getattr(item, "callspec", None)
         if callspec is not None and isinstance(callspec.params.get("xp"), StrictBackend):
             item.add_marker("untraced")
@@ -113,7 +119,7 @@ def pytest_collection_modifyitems(items):
 
 def pytest_configure(config):
     """Hide PyTorch where no test may need it: importing it takes longer than many tests."""
-    if config.option.markexpr == "not parity":
+    if "not parity" in config.option.markexpr:
         sys.modules |= dict.fromkeys(["torch", "transformers"])
 
 

@@ -32,6 +32,7 @@ def test_it_ends_its_stories(model):
     assert found.finish_reason == "eos"
 
 
+@pytest.mark.slow
 def test_it_needs_no_more_bits_for_a_byte_than_stories260k(model):
     text = (data("corpora/tinystories") / ORIGINAL).read_text(encoding="utf-8")
     _, stories = split_validation(split_original(text))

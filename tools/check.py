@@ -1,7 +1,7 @@
 """Run all checks: python tools/check.py [--all]
 
 Formatting, lint, types, tests with branch coverage: what a commit must pass, in under two minutes.
---all adds the comparisons with PyTorch and transformers, which must be installed.
+--all adds the comparisons with PyTorch and transformers, which must be installed, and the examples.
 """
 
 import argparse
@@ -23,7 +23,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THRE
 def steps(everything: bool) -> dict[str, list[str]]:
     """Return the commands by name, in order."""
     typed = TYPED + (["backends/tinyllm_cupy"] if find_spec("cupy") else [])
-    marked = [] if everything else ["-m", "not parity"]
+    marked = [] if everything else ["-m", "not parity and not slow"]
     return {
         "format": [*PYTHON, "ruff", "format", "--check", "--quiet", "."],
         "lint": [*PYTHON, "ruff", "check", "--quiet", "."],

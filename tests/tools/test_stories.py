@@ -70,6 +70,7 @@ def test_runs_count_letters_and_digits_alone():
     assert runs.share(text + "z") == 0.5
 
 
+@pytest.mark.slow
 def test_training_shares_no_run_with_validation():
     stories = read_stories(data("corpora/tinystories"))
     assert len(stories.validation) == 116
