@@ -182,6 +182,22 @@ def test_what_a_key_means(family, changes, means):
     assert read_config_json(write_config_json(config, "float32"), "again") == config
 
 
+CODE = {"AutoConfig": "configuration_{0}.Config", "AutoModelForCausalLM": "x/y--modeling_{0}.Model"}
+
+
+@pytest.mark.parametrize("family", ["falcon", "mpt"])
+def test_code_that_became_a_family_is_not_needed(family):
+    code = {key: value.format(family) for key, value in CODE.items()}
+    architectures = {"architectures": ["MPTForCausalLM"]} if family == "mpt" else {}
+    config = read(SMALL[family] | {"auto_map": code, **architectures})
+    assert config == read(SMALL[family])
+    for other in (code | {"AutoTokenizer": "tokenization.X"}, "modeling_falcon", {"a": 3}):
+        with pytest.raises(ConfigError, match="needs code of its own"):
+            read(SMALL[family] | {"auto_map": other})
+    with pytest.raises(ConfigError, match="needs code of its own"):
+        read(SMALL["gpt2"] | {"auto_map": code})
+
+
 REFUSED = [
     ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx is True"),
     ("gpt2", {"scale_attn_weights": False}, "scale_attn_weights is False"),

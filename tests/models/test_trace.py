@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from tiny import random_params, tiny_config, tree_of
+from tiny import STYLES, random_params, tiny_config, tree_of
 from tinyllm.errors import UsageError
 from tinyllm.models.decoder import decoder_forward
+from tinyllm.models.layouts import LAYOUTS
 from tinyllm.models.trace import trace_names, traced
 
 CONFIG = tiny_config()
@@ -57,3 +58,34 @@ def test_an_unknown_name_gets_a_hint(xp):
         traced(xp, saved, ["layers.0.mpl"])
     with pytest.raises(UsageError, match="no activation"):
         traced(xp, saved, ["layers.2.mlp"])
+
+
+@pytest.mark.parametrize("style", STYLES, ids=lambda style: style["layout"])
+def test_every_layout_can_be_traced(xp, style):
+    """What the norms give is what stands between the parts; the parts add up as the layout says."""
+    config = tiny_config(**style)
+    p = tree_of(xp, random_params(config))
+    _, saved = decoder_forward(xp, xp.asarray(TOKENS), p, config)
+    seen = {n: xp.to_numpy(a) for n, a in traced(xp, saved, trace_names(saved)).items()}
+    at = "layers.0"
+    read, made, x = seen[f"{at}.self_attn"], seen[f"{at}.mlp"], seen[f"{at}.input"]
+    norms = {n.split(".")[-1] for n in seen if n.startswith(at) and n.endswith("layernorm")}
+    assert norms == set(LAYOUTS[config.layout].norms)
+    match config.layout:
+        case "pre":
+            expected = seen[f"{at}.middle"] + made
+        case "post":
+            expected = seen[f"{at}.post_feedforward_layernorm"]
+            np.testing.assert_array_equal(
+                seen[f"{at}.post_attention_layernorm"], seen[f"{at}.middle"]
+            )
+            np.testing.assert_array_equal(seen["norm"], seen["layers.1"])
+        case "sandwich":
+            read = seen[f"{at}.post_attention_layernorm"]
+            expected = seen[f"{at}.middle"] + seen[f"{at}.post_feedforward_layernorm"]
+            np.testing.assert_allclose(x + read, seen[f"{at}.middle"], atol=1e-12)
+        case _:
+            expected = x + read + made
+            assert f"{at}.middle" not in seen
+    np.testing.assert_allclose(seen[at], expected, atol=1e-12)
+    np.testing.assert_array_equal(seen[at], seen["layers.1.input"])

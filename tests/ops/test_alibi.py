@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strategies import rngs, sizes
-from tinyllm.ops.alibi import alibi_bias, alibi_slopes
+from tinyllm.ops.alibi import alibi_bias, alibi_slopes, falcon_alibi_bias
 from tinyllm.ops.attention import attention_forward, attention_mask
 
 
@@ -64,3 +64,30 @@ def test_slopes_are_those_of_bloom(H):
     ones = torch.ones(1, 2, dtype=torch.int64)
     theirs = bloom.build_alibi_tensor(ones, H, torch.float32)[:, 0, 1].numpy()
     np.testing.assert_allclose(alibi_slopes(H), theirs, rtol=1e-5)
+
+
+def test_falcons_bias_is_rounded_to_8_bits_at_each_step():
+    bias = falcon_alibi_bias(np.arange(400), 6)
+    assert bias.shape == (6, 1, 400)
+    assert (bias[:, 0, 0] == 0).all()
+    np.testing.assert_array_equal(bias[0, 0, :5], [0, 0.25, 0.5, 0.75, 1.0])
+    assert bias[0, 0, 257] == bias[0, 0, 256] == 64.0  # 257 is no bfloat16
+    exact = alibi_slopes(6)[:, None] * np.arange(400)
+    assert 0 < np.abs(bias[:, 0] - exact).max() <= 2.0**-7 * exact.max()
+
+
+@pytest.mark.parity
+def test_falcons_bias_is_that_of_torch():
+    torch = pytest.importorskip("torch")
+    positions = np.arange(3000)
+    for heads in (6, 8, 71):
+        slopes = torch.tensor(alibi_slopes(heads), dtype=torch.float32)[:, None].bfloat16()
+        expected = (slopes * torch.tensor(positions)).double().numpy()
+        np.testing.assert_array_equal(falcon_alibi_bias(positions, heads)[:, 0], expected)
+
+
+def test_falcons_bias_counts_from_the_start_of_each_row():
+    padded = np.maximum(np.arange(5) - np.array([[0], [2]]), 0)
+    bias = falcon_alibi_bias(padded[:, None, None, :], 4)
+    assert bias.shape == (2, 4, 1, 5)
+    np.testing.assert_array_equal(bias[1, :, 0, 2:], bias[0, :, 0, :3])

@@ -56,10 +56,10 @@ _OPT = {
     "max_position_embeddings": 64, "word_embed_proj_dim": 12,
 }  # fmt: skip
 _NEOX = {
-    "hidden_size": 32, "intermediate_size": 20, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "hidden_size": 16, "intermediate_size": 20, "num_hidden_layers": 2, "num_attention_heads": 2,
     "max_position_embeddings": 64,
 }  # fmt: skip
-_FALCON = {"hidden_size": 24, "num_hidden_layers": 2, "max_position_embeddings": 64}
+_FALCON = {"hidden_size": 12, "num_hidden_layers": 2, "max_position_embeddings": 64}
 _YARN = {"factor": 2.0, "original_max_position_embeddings": 32}
 
 CONFIGS = {
@@ -116,10 +116,10 @@ CONFIGS = {
     ),
     "opt": _other("opt", **_OPT),
     "opt_post": _other("opt", **_OPT, do_layer_norm_before=False, enable_bias=False),
-    "bloom": _other("bloom", hidden_size=24, n_layer=2, n_head=6),
-    "mpt": _other("mpt", d_model=24, n_layers=2, n_heads=6, max_seq_len=64),
+    "bloom": _other("bloom", hidden_size=12, n_layer=2, n_head=6),
+    "mpt": _other("mpt", d_model=12, n_layers=2, n_heads=6, max_seq_len=64),
     "mpt_clipped": _other(
-        "mpt", d_model=16, n_layers=2, n_heads=2, max_seq_len=64,
+        "mpt", d_model=8, n_layers=2, n_heads=2, max_seq_len=64,
         attn_config={"clip_qkv": 0.4, "softmax_scale": 0.3},
     ),
     "pythia": _other("gpt_neox", **_NEOX, **_rope("default", partial_rotary_factor=0.25)),
@@ -144,7 +144,9 @@ CONFIGS = {
 }  # fmt: skip
 OF_LLAMAS_NAMES = [name for name, config in CONFIGS.items() if "rms_norm_eps" in config]
 GOLDEN = ("mha", "gqa", "tied", "biased", "dynamic_beyond", "llama3", "yarn_betas", "yarn_mscale",
-          "yarn_untruncated", "mistral_window", "mistral_full", "qwen2_mixed", "qwen3")  # fmt: skip
+          "yarn_untruncated", "mistral_window", "mistral_full", "qwen2_mixed", "qwen3", "gemma2",
+          "gpt2", "opt_post", "bloom", "mpt_clipped", "neox_sequential", "falcon_40b",
+          "falcon_rw")  # fmt: skip
 
 
 def random_parameter(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tinyllm
-from parity.families import CONFIGS, GOLDEN, as_transformers_4
+from parity.families import CONFIGS, GOLDEN, OF_LLAMAS_NAMES, as_transformers_4
 from tinyllm.models.config_json import read_config_json
 from tinyllm.models.weights import check_params, load_params
 
@@ -35,6 +35,7 @@ def test_float32_logits_are_close_to_those_of_transformers(xp, golden):
     assert np.abs(logits - golden["logits"]).max() <= 1e-4
 
 
+@pytest.mark.parametrize("golden", [x for x in GOLDEN if x in OF_LLAMAS_NAMES], indirect=True)
 @pytest.mark.parametrize("kind_key", ["type", "rope_type"])
 def test_the_spelling_of_transformers_4_means_the_same(golden, kind_key):
     config = json.loads(str(golden["config"]))
@@ -45,7 +46,7 @@ def test_the_spelling_of_transformers_4_means_the_same(golden, kind_key):
 
 def test_the_files_are_of_the_table_and_small():
     assert {path.stem for path in FOLDER.glob("*.npz")} == set(GOLDEN) <= CONFIGS.keys()
-    assert sum(path.stat().st_size for path in FOLDER.glob("*.npz")) < 400_000
+    assert sum(path.stat().st_size for path in FOLDER.glob("*.npz")) < 650_000
 
 
 def run(xp, golden, dtype):

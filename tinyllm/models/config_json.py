@@ -25,7 +25,8 @@ def understand_config(keys: KeyReader) -> DecoderConfig:
     refuse_what_is_not_weights(keys)
     name = keys.string("model_type", tuple(FAMILIES))
     family = FAMILIES[name]
-    if keys.get("architectures") not in (None, [], [family.architecture]):
+    classes = [[name] for name in (family.architecture, *family.also)]
+    if keys.get("architectures") not in (None, [], *classes):
         raise keys.error("architectures", f"expected {[family.architecture]} for a {name}")
     sizes = family.read_sizes(keys)
     config = DecoderConfig(
@@ -112,10 +113,20 @@ def refuse_what_is_not_weights(keys: KeyReader) -> None:
             f"{keys.where}: the weights are quantised (quantization_config); tinyllm reads "
             f"float64, float32, float16 and bfloat16: get the model's original weights"
         )
-    if keys.get("auto_map"):
+    if keys.get("auto_map") and not _is_known_code(keys):
         raise ConfigError(
             f"{keys.where}: the model needs code of its own (auto_map), which tinyllm does not run"
         )
+
+
+def _is_known_code(keys: KeyReader) -> bool:
+    """Whether a family's row computes what the files' own code did, which is then not needed."""
+    code, name = keys.get("auto_map"), keys.get("model_type")
+    family = FAMILIES.get(name) if isinstance(name, str) else None
+    if family is None or not isinstance(code, dict):
+        return False
+    modules = [str(x).rpartition("--")[2].partition(".")[0] for x in code.values()]
+    return all(module in family.code for module in modules)
 
 
 def _check_layer_types(keys: KeyReader, config: DecoderConfig) -> None:

@@ -46,6 +46,8 @@ class Family:
     """
 
     architecture: str
+    also: tuple[str, ...] = ()  # what else files call the class
+    code: tuple[str, ...] = ()  # modules of its own that a file may name, and that this row is of
     sizes: Mapping[str, str] = field(default_factory=lambda: HF_NAMES)  # what sizes are written as
     read_sizes: Callable[[KeyReader], Sizes] = read_sizes
     eps: str | None = "rms_norm_eps"  # the key; None: there is none

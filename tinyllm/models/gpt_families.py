@@ -295,6 +295,8 @@ GPT_FAMILIES = {
     ),
     "mpt": Family(
         architecture="MptForCausalLM",
+        also=("MPTForCausalLM",),
+        code=("configuration_mpt", "modeling_mpt"),
         sizes=_first(_MPT_SIZES),
         read_sizes=_mpt_sizes,
         eps="layer_norm_epsilon",

@@ -171,6 +171,7 @@ PARALLEL_FAMILIES = {
     ),
     "falcon": Family(
         architecture="FalconForCausalLM",
+        code=("configuration_falcon", "modeling_falcon"),
         sizes=_FALCON_SIZES,
         read_sizes=_falcon_sizes,
         eps="layer_norm_epsilon",
