@@ -123,7 +123,7 @@ def _model_errors(
         upper, lower = (logits({name: xp.asarray(p + h * v)})[0] for h in (STEP, -STEP))
         jv = (upper - lower) / (2 * STEP)
         # A parameter may have no effect, and a score may always be 0.
-        scale = np.linalg.norm(jv) + 1e-3 * np.linalg.norm(y) + np.finfo(np.float64).tiny
+        scale = np.linalg.norm(jv) + 1e-2 * np.linalg.norm(y) + np.finfo(np.float64).tiny
         grad = xp.to_numpy(grads[name]) if name in grads else None
         fits = grad is not None and grad.shape == p.shape
         errors[name] = float(abs(np.sum(dy * jv) - np.sum(grad * v)) / scale) if fits else math.inf
