@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tinyllm_numpy
 from strategies import check_pair, rngs, sizes
 from tinyllm.errors import ConfigError
 from tinyllm.ops.relative_position import (
@@ -123,9 +124,7 @@ def test_buckets_are_those_of_transformers(causal):
 @pytest.mark.parity
 @given(st.booleans(), sizes, st.integers(0, 40), rngs)
 def test_the_bias_is_that_of_transformers(causal, T, seen, rng):
-    import tinyllm_numpy as xp
-
-    torch = pytest.importorskip("torch")
+    torch, xp = pytest.importorskip("torch"), tinyllm_numpy
     transformers = pytest.importorskip("transformers")
     t5 = pytest.importorskip("transformers.models.t5.modeling_t5")
     config = transformers.T5Config(d_model=4, d_kv=2, num_heads=3, is_decoder=causal)

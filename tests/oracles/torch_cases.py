@@ -258,8 +258,9 @@ CASES = {
     case.__name__: case
     for case in (
         linear, embedding, relative_position, rmsnorm, layernorm, relu, gelu, gelu_tanh, silu,
-        clip, softcap, dropout, softmax, log_softmax, cross_entropy, negative_sampling, glove, expert_weights, balance,
-        router_z, rope_half, rope_interleaved, attention, flash_attention, flash_attention1,
+        clip, softcap, dropout, softmax, log_softmax, cross_entropy, negative_sampling, glove,
+        expert_weights, balance, router_z, rope_half, rope_interleaved,
+        attention, flash_attention, flash_attention1,
         torch_recurrent.tanh_cell, torch_recurrent.relu_cell, torch_recurrent.lstm_cell,
         torch_recurrent.linear_candidate_cell, torch_recurrent.gru_cell, torch_recurrent.recurrent,
     )
