@@ -88,7 +88,9 @@ def _tensors(tensors: dict[str, Any]) -> str:
 def _model(described: dict[str, Any], config: dict[str, Any]) -> Iterator[Row]:
     tied = ", the head is the embedding" if config["tie_embeddings"] else ""
     yield "family", f"{config['family']} ({described['architecture']})"
-    yield "parameters", f"{described['parameters']:,}{tied}"
+    total, active = described["parameters"], described["active_parameters"]
+    passed = "" if active == total else f", of which a token passes {active:,}"
+    yield "parameters", f"{total:,}{passed}{tied}"
     yield from _decoder(config) if "n_heads" in config else _recurrent(config)
     names = {id_: name for name, id_ in described.get("tokenizer", {}).get("special", {}).items()}
     begin = [] if config["bos_id"] is None else [config["bos_id"]]
@@ -126,7 +128,12 @@ def _extras(config: dict[str, Any]) -> str:
         "mlp_bias": "biases in the mlp",
         "qk_norm": "norms on queries and keys",
     }
-    return ", ".join(text for key, text in extras.items() if config[key]) or "none"
+    said = [text for key, text in extras.items() if config[key]]
+    if experts := config["experts"]:
+        said.append(f"{experts['n_experts']} experts, {experts['routing']['k']} for each token")
+    if latent := config["latent"]:
+        said.append(f"latent attention, {latent['kv_rank']} wide")
+    return ", ".join(said) or "none"
 
 
 def _positions(type: str, kind: str = "", **numbers: Any) -> str:

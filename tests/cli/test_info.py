@@ -7,6 +7,8 @@ import pytest
 
 from cli.commands import in_terminal, refused, run, variant
 from tinyllm.info import main, rows
+from tinyllm.models.description import describe_config
+from tinyllm.models.examples import example_config
 
 PUBLISHED = Path(__file__).parents[1] / "models" / "published.json"
 
@@ -77,11 +79,12 @@ def test_windows_of_some_layers_are_told_in_ranges():
     rope = {"type": "rope", "kind": "yarn", "theta": 1e6, "scale": 1.1386294, "truncate": False}
     described = {
         "path": "x", "format": "x", "problems": [], "architecture": "x", "parameters": 1,
+        "active_parameters": 1,
         "config": {
             "windows": [None, 5, 5, None, 5], "tie_embeddings": False, "family": "x", "n_layers": 5,
             "d_model": 1, "d_ff": 1, "n_heads": 1, "n_kv_heads": 1, "head_dim": 1, "max_seq_len": 1,
             "vocab_size": 1, "bos_id": None, "eos_ids": [], "qkv_bias": True, "o_bias": False,
-            "mlp_bias": False, "qk_norm": True, "positions": rope,
+            "mlp_bias": False, "qk_norm": True, "positions": rope, "experts": None, "latent": None,
         },
     }  # fmt: skip
     said = dict(rows(described))
@@ -91,6 +94,15 @@ def test_windows_of_some_layers_are_told_in_ranges():
     described["config"]["positions"] = {"type": "alibi"}
     assert dict(rows(described))["positions"] == "alibi"
     assert said["BOS"] == said["EOS"] == "none"
+
+
+def test_experts_are_told_with_what_a_token_passes_of_them():
+    described = describe_config(example_config("deepseek_v2"))
+    said = dict(rows(described | {"path": "x", "format": "x", "problems": []}))
+    total, active = described["parameters"], described["active_parameters"]
+    assert total - active == 2 * 3 * 6 * 3  # two of the experts of one block
+    assert said["parameters"] == f"{total:,}, of which a token passes {active:,}"
+    assert said["extras"] == "4 experts, 2 for each token, latent attention, 5 wide"
 
 
 def test_names_cannot_command_a_terminal(model, tmp_path):

@@ -25,6 +25,7 @@ from tinyllm.models.decoder import (
     logits_forward,
 )
 from tinyllm.models.decoder_facts import decoder_flops, describe_decoder, kv_numbers, scores_stay
+from tinyllm.models.experts import idle_parameters
 from tinyllm.models.families import FAMILIES, names_in_files
 from tinyllm.models.init import init_params
 from tinyllm.models.packing import pack_params
@@ -79,6 +80,7 @@ class Architecture:
     scores_stay: Callable[[Any], bool]  # whether a score stays what it is when more tokens follow
 
     # What it costs.
+    idle_parameters: Callable[[Any], int]  # how many of its parameters a token does not pass
     kept_numbers: Callable[[Any, int], int]  # what inference keeps of a text of so many tokens
     flops: Callable[[Any], tuple[int, int]]  # for a token itself, and for each token before it
 
@@ -99,6 +101,7 @@ ARCHITECTURES: dict[type, Architecture] = {
         head=logits_forward,
         traced=traced,
         scores_stay=scores_stay,
+        idle_parameters=idle_parameters,
         kept_numbers=kv_numbers,
         flops=decoder_flops,
     ),
@@ -117,6 +120,7 @@ ARCHITECTURES: dict[type, Architecture] = {
         head=lambda xp, hidden, p, config: head_forward(xp, hidden, p),
         traced=recurrent_traced,
         scores_stay=lambda config: True,
+        idle_parameters=lambda config: 0,
         kept_numbers=state_numbers,
         flops=recurrent_flops,
     ),

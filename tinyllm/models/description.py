@@ -19,6 +19,7 @@ def describe_config(config: Config) -> dict[str, Any]:
         "architecture": name,
         "config": kind.describe(config),
         "parameters": parameters,
+        "active_parameters": parameters - kind.idle_parameters(config),
         "memory": {dtype: parameters * ITEM_BYTES[dtype] for dtype in DTYPES},
         "available_memory": available_memory(),
         "kv_bytes": {

@@ -143,6 +143,7 @@ EXPERT_FAMILIES = {
         harmless=frozenset(
             {"aux_loss_alpha", "ep_size", "output_router_logits", "seq_aux"}
         ),
+        code=("configuration_deepseek", "modeling_deepseek"),
         read=_read_deepseek,
         write=_write_deepseek,
     ),
