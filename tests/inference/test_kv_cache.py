@@ -12,7 +12,7 @@ from tiny import ROPES, configs, random_params, tiny_config, tree_of
 from tinyllm.errors import UsageError
 from tinyllm.inference.kv_cache import KVCache, RollingKVCache, make_cache
 from tinyllm.inference.session import Session, UncachedSession
-from tinyllm.models.decoder import decoder_forward, head_forward, hidden_states
+from tinyllm.models.decoder import decoder_forward, hidden_states, logits_forward
 
 
 def full(xp, p, config, tokens):
@@ -24,7 +24,7 @@ def in_chunks(xp, p, config, tokens, borders, kv):
     for start, end in zip([0, *borders], [*borders, tokens.shape[1]]):
         chunk = xp.asarray(tokens[:, start:end])
         hidden = hidden_states(xp, chunk, p, config, kv=kv)
-        logits.append(xp.to_numpy(head_forward(xp, hidden, p)[0]))
+        logits.append(xp.to_numpy(logits_forward(xp, hidden, p, config)[0]))
     return np.concatenate(logits, axis=1)
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 
 from tiny import configs, random_params, tiny_config, tree_of
 from tinyllm.layers.projection import Joined
-from tinyllm.models.decoder import head_forward, hidden_states
+from tinyllm.models.decoder import hidden_states, logits_forward
 from tinyllm.models.packing import pack_params
 
 
@@ -13,7 +13,7 @@ from tinyllm.models.packing import pack_params
 def test_packed_and_plain_agree(xp, config):
     p, tokens = tree_of(xp, random_params(config)), xp.asarray(np.array([[1, 2, 3], [4, 5, 0]]))
     expected, got = (
-        xp.to_numpy(head_forward(xp, hidden_states(xp, tokens, tree, config), tree)[0])
+        xp.to_numpy(logits_forward(xp, hidden_states(xp, tokens, tree, config), tree, config)[0])
         for tree in (p, pack_params(xp, p))
     )
     np.testing.assert_allclose(got, expected, atol=1e-12)
