@@ -131,6 +131,14 @@ def test_decoding_with_the_keys_made_once_is_the_whole_pass(xp):
         )
 
 
+def test_without_a_scale_scores_are_divided_by_the_root_of_the_head_s_width(xp):
+    x, source, p = example(xp)
+    y = both(xp, *map(xp.asarray, (x, source)), p, H=2, K=1)
+    larger = p | {"q_proj": {name: 2.0 * w for name, w in p["q_proj"].items()}}
+    same = both(xp, *map(xp.asarray, (x, source)), larger, H=2, K=1, scale=0.5 * 3**-0.5)
+    np.testing.assert_allclose(xp.to_numpy(same), xp.to_numpy(y), atol=1e-13)
+
+
 def test_the_order_of_the_source_does_not_matter(xp):
     x, source, p = example(xp)
     order = [2, 0, 3, 1]
