@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from tinyllm.models.cost import cache_bytes, count_parameters
 from tinyllm.models.decoder import decoder_forward, head_forward, hidden_states
 from tinyllm.models.description import describe_config
 from tinyllm.models.examples import example_config, random_params
+from tinyllm.models.latent import latent_layer
 from tinyllm.models.packing import pack_params
 from tinyllm.models.stored import stored_plan
 from tinyllm.params import nest
@@ -80,6 +82,15 @@ def test_published_models_have_the_sizes_that_were_published(name):
     assert read(write_config_json(config, "bfloat16")) == config
 
 
+def test_scores_of_a_longer_context_are_sharper_by_the_square_of_yarn_s_scale():
+    bare = 192**-0.5
+    sharper = bare * (0.0707 * math.log(40) + 1) ** 2
+    unscaled = {"rope_scaling": {"type": "linear", "factor": 2.0}}
+    for changes, scale in (({}, sharper), (unscaled, bare), ({"rope_scaling": ...}, bare)):
+        layer = latent_layer(read(DEEPSEEK, **changes))
+        np.testing.assert_allclose(layer.forward.keywords["scale"], scale, rtol=1e-14)
+
+
 def test_latent_attention_s_arithmetic_is_that_of_its_cache():
     _, per_key = architecture(read(DEEPSEEK)).flops(read(DEEPSEEK))
     assert per_key == 2 * 60 * 128 * (512 + 64 + 512)
@@ -88,10 +99,12 @@ def test_latent_attention_s_arithmetic_is_that_of_its_cache():
 def test_names_in_files_are_those_of_the_hub():
     config = example_config("mixtral")
     kind = architecture(config)
-    names = set(stored_plan(list(kind.param_shapes(config)), kind.names(config)))
-    start = "model.layers.1.block_sparse_moe"
-    assert f"{start}.gate.weight" in names
-    assert {f"{start}.experts.2.{w}.weight" for w in ("w1", "w2", "w3")} < names
+    plan = stored_plan(list(kind.param_shapes(config)), kind.names(config))
+    start, within = "model.layers.1.block_sparse_moe", "model.layers.1.mlp"
+    assert plan[f"{start}.gate.weight"].names == (f"{within}.gate.weight",)
+    for name, side in {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}.items():
+        held = plan[f"{start}.experts.2.{name}.weight"].names
+        assert held == (f"{within}.experts.2.{side}.weight",)
     config = example_config("deepseek_v2")
     kind = architecture(config)
     plan = stored_plan(list(kind.param_shapes(config)), kind.names(config))

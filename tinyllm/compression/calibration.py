@@ -89,8 +89,8 @@ def change_blocks(
     tokens (B, T)
 
     `change(index, block, moments)` is given a block's parameters by full name, and the moments of
-    its matrices in the model whose earlier blocks have changed and whose later ones have not. It
-    returns the block's new parameters.
+    its matrices in the model whose earlier blocks have changed and whose later ones have not; there
+    are none for an expert that no token was sent to. It returns the block's new parameters.
     """
     require_decoder(config)
     tree, new = nest(params), dict(params)
@@ -133,7 +133,8 @@ def _listen(
 
     first, *others = xp.parallel_map(half, [stream[::2], stream[1::2]][: len(stream)])
     for other in others:
-        first = {name: moments + other[name] for name, moments in first.items()}
+        both = {name: first[name] + moments for name, moments in other.items() if name in first}
+        first = first | other | both
     return first
 
 

@@ -128,8 +128,10 @@ def remove_layers(
             renamed[name] = x
         elif int(found[1]) in stay:
             renamed[f"model.layers.{stay.index(int(found[1]))}{found[2]}"] = x
-    windows = tuple(config.windows[i] for i in stay)
-    return renamed, replace(config, n_layers=len(stay), windows=windows)
+    windows, experts = tuple(config.windows[i] for i in stay), config.experts
+    if experts is not None:  # those of the first blocks that have none may be gone
+        experts = replace(experts, first=sum(i < experts.first for i in stay))
+    return renamed, replace(config, n_layers=len(stay), windows=windows, experts=experts)
 
 
 def fit_maps_to_dense(

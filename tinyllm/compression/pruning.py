@@ -115,6 +115,8 @@ def _prune(
         weight = np.asarray(xp.to_numpy(matrices[name]))
         if not np.isfinite(weight).all():
             raise CheckpointError(f"{name} has weights that are not finite")
+        if method.calibrates and name not in moments:
+            raise UsageError(f"no token of the calibration text is sent to {name}: give it more")
         if method.calibrates and not np.isfinite(moments[name].squares).all():
             raise CheckpointError(f"what {name} is given is not finite: the model overflows")
         return xp.asarray(method.prune(weight, moments.get(name), pattern))
