@@ -10,11 +10,11 @@ from tinyllm.models.config import DecoderConfig
 from tinyllm.models.experts import Experts
 from tinyllm.models.family import Family, require
 from tinyllm.models.latent import Latent
+from tinyllm.models.own_records import MOST_EXPERTS
 from tinyllm.models.rope_json import read_rope, write_rope
 from tinyllm.models.stored import Names
 from tinyllm.ops.routing import Routing
 
-MOST_EXPERTS = 4096  # more would be a damaged file
 GREEDY, GROUPED = "greedy", "group_limited_greedy"
 
 # Mixtral: Jiang et al. 2024 (arXiv:2401.04088).

@@ -17,7 +17,10 @@ Shapes = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Experts:
-    """The mixtures of a model; `d_ff` of its config is that of the blocks that have none."""
+    """The mixtures of a model; `d_ff` of its config is that of the blocks that have none.
+
+    Each expert is a swiglu without biases.
+    """
 
     n_experts: int
     d_ff: int  # of each expert

@@ -13,6 +13,7 @@ from tinyllm.layers.norms import NORMS
 from tinyllm.models.config import DecoderConfig
 from tinyllm.models.feed_forward import FEED_FORWARDS
 from tinyllm.models.layouts import LAYOUTS
+from tinyllm.models.own_records import read_experts, read_latent, write_experts, write_latent
 from tinyllm.models.positions import WITHOUT_NUMBERS, Learned, Positions, way_of
 from tinyllm.models.rope_json import read_rope, write_rope
 
@@ -31,6 +32,8 @@ def read_own(keys: KeyReader, sizes: Sizes) -> dict[str, Any]:
         **{key: keys.string(key, names, AS_LLAMA[key]) for key, names in NAMES.items()},
         **{key: keys.number(key, 1e-6, 1e6, default=None) for key in LIMITS},
         "positions": _read_positions(keys, sizes),
+        "experts": read_experts(keys, sizes),
+        "latent": read_latent(keys),
         "windows": _read_windows(keys, sizes.n_layers),
         "embedding_scale": keys.number("embedding_scale", 1e-6, 1e6, default=1.0),
         **{key: keys.boolean(key, False) for key in YES_OR_NO},
@@ -44,6 +47,8 @@ def write_own(config: DecoderConfig) -> dict[str, Any]:
         "positions": way_of(config.positions).name,
         **write_rope(config.positions),
         **_write_offset(config.positions),
+        "experts": write_experts(config.experts),
+        "latent": write_latent(config.latent),
         "windows": list(config.windows),
         "embedding_scale": config.embedding_scale,
         **{key: getattr(config, key) for key in YES_OR_NO},
