@@ -18,7 +18,7 @@ from tinyllm.errors import UsageError
 from tinyllm.models.config import DecoderConfig
 from tinyllm.params import nest
 
-TOGETHER = 1024  # tokens that a worker takes through a block at once
+TOGETHER = 512  # tokens that a worker takes through a block at once
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
