@@ -114,8 +114,9 @@ def test_a_saved_model_is_the_same_model(tmp_path, xp, name):
     np.testing.assert_allclose(again.forward(tokens), xp.to_numpy(model.forward(tokens)), atol=1e-5)
 
 
-def test_a_learned_model_ends_with_its_table():
-    config = tiny_config(positions=Learned(), max_seq_len=4)
+@pytest.mark.parametrize("offset", [0, 2])
+def test_a_learned_model_ends_with_its_table(offset):
+    config = tiny_config(positions=Learned(offset=offset), max_seq_len=4)
     model = tinyllm.Model(config, random_params(config), xp=tinyllm.backend.get_backend("numpy"))
     assert len(model.generate([1, 2], max_tokens=2, temperature=0, ignore_eos=True).tokens) == 2
     with pytest.raises(UsageError, match="learned 4 positions, and the text has 5"):

@@ -10,16 +10,14 @@ al. 2017 (arXiv:1706.03762), section 5.4; of the probabilities of attention, whi
 has in memory, none is dropped.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tinyllm.backend import Array, Backend, Saved
 from tinyllm.layers.layer import Layer
 from tinyllm.ops.dropout import Dropout, dropout_backward, dropout_forward
 
 
-@dataclass(frozen=True, slots=True)
-class Sublayers:
+class Sublayers(NamedTuple):
     """What a block is made of."""
 
     norm: Layer

@@ -1,14 +1,12 @@
 """What a layer is to those that are built of layers: two functions."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tinyllm.backend import Array, Saved
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(NamedTuple):
     """A forward function whose options are bound to it, and its backward function."""
 
     forward: Callable[..., tuple[Array, Saved]]  # (xp, x, p) -> y, saved

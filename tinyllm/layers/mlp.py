@@ -1,9 +1,8 @@
 """The feed-forward sublayers: plain or gated, with any activation."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from tinyllm.backend import Array, Backend, Saved
 from tinyllm.layers.projection import (
@@ -26,8 +25,7 @@ from tinyllm.ops.activations import (
 GATE_UP = ("gate_proj", "up_proj")
 
 
-@dataclass(frozen=True, slots=True)
-class Activation:
+class Activation(NamedTuple):
     """A nonlinearity and its gradient: see `tinyllm.ops.activations`."""
 
     forward: Callable[..., tuple[Array, Saved]]

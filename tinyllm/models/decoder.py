@@ -240,19 +240,16 @@ def run_blocks(
     way, layout = way_of(positions), LAYOUTS[config.layout]
     rotation = way.rotation(xp, positions, queries, config.head_dim, x.dtype, cached=cached)
     bias = way.bias(xp, config, queries, keys, x.dtype)
-    norm = norm_layer(config)
+    norm, attention = norm_layer(config), _attention_layer(config, rotation=rotation)
     masks = {window: _mask(xp, queries, keys, window, bias) for window in set(config.windows)}
     for i in range(config.n_layers) if only is None else (only,):
-        sublayers = Sublayers(
-            norm=norm,
-            attention=_attention_layer(
-                config,
-                rotation=rotation,
-                mask=masks[config.windows[i]],
-                kv=None if kv is None else kv.layer(i),
-            ),
-            mlp=feed_forward_of(config, i).layer(config),
+        attend = partial(
+            attention.forward,
+            mask=masks[config.windows[i]],
+            kv=None if kv is None else kv.layer(i),
         )
+        mlp = feed_forward_of(config, i).layer(config)
+        sublayers = Sublayers(norm, Layer(attend, attention.backward), mlp)
         x, s = layout.forward(xp, x, layers[str(i)], sublayers, dropout)
         if s_layers is not None:
             s_layers.append(s)
@@ -269,7 +266,7 @@ def norm_layer(config: DecoderConfig) -> Layer:
 
 
 def _attention_layer(config: DecoderConfig, **around: Any) -> Layer:
-    """Return the model's attention, for these positions, masks and caches."""
+    """Return the model's attention, which wants a mask and a cache yet."""
     if config.latent is not None:
         return latent_layer(config, **around)
     forward = partial(
