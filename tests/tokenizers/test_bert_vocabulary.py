@@ -169,6 +169,7 @@ def test_too_many_lines_are_refused(tmp_path, monkeypatch):
         load(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.untraced
 @pytest.mark.parametrize("text", ["a", "the ", "\u0301\u0327", " ", "É", "世", ".", "a" * 99 + " "])
 def test_a_hundred_thousand_characters_take_no_minutes(tiny, text):

@@ -205,6 +205,7 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path, case):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.untraced
 @pytest.mark.parametrize("text", ["a", "the ", "\u0301\u0327", " ", "é", "ª\u0301", "\r\n"])
 def test_a_hundred_thousand_characters_take_no_minutes(tiny, text):

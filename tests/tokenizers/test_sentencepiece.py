@@ -230,6 +230,7 @@ def test_the_published_vectors_of_llama2_come_out(llama2):
         assert llama2.encode(text) == [int(i) for i in ids.split()], text
 
 
+@pytest.mark.slow
 @pytest.mark.untraced
 @pytest.mark.parametrize("text", ["a", " ", "\n", "\u0301", " a a", "▁", "😀"])
 def test_a_hundred_thousand_characters_take_seconds_and_not_minutes(llama2, text):

@@ -251,6 +251,7 @@ def test_a_vocabulary_without_pieces_of_text_knows_nothing(tmp_path):
     assert load(tmp_path, unigram_bytes([*pieces, ("a", -1.0, NORMAL)])).encode("aa") == [1, 3, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.untraced
 @pytest.mark.parametrize("text", ["a", "the ", "\u0301\u0327", " ", "é", "Ａ", "x\u0301"])
 def test_a_hundred_thousand_characters_take_no_minutes(tiny, text):
