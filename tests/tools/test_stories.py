@@ -3,7 +3,7 @@
 import pytest
 
 from conftest import data
-from tools.stories.casing import Casing
+from tools.stories.casing import Casing, share_restored
 from tools.stories.corpus import (
     RUN,
     Openings,
@@ -33,6 +33,10 @@ KNOWN = [
 )
 def test_a_story_gets_its_capitals_back(story):
     assert Casing(KNOWN).restore(story.lower()) == story
+
+
+def test_the_share_of_words_that_come_back_is_counted():
+    assert share_restored(Casing(KNOWN), ["Then Lily ran to Bob."]) == 0.8
 
 
 def test_stories_end_where_one_is_marked():

@@ -91,7 +91,10 @@ def bad_files(folder):
     np.save(folder / "floats.npy", np.ones(3))
     np.save(folder / "square.npy", np.ones((3, 3), int))
     np.save(folder / "none.npy", np.ones(0, int))
-    np.save(folder / "objects.npy", np.array([{}]), allow_pickle=True)
+    with (folder / "objects.npy").open("wb") as file:  # what only unpickling could read
+        header = {"descr": "|O", "fortran_order": False, "shape": (1,)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(b"N.")
     np.savez(folder / "archive", a=np.ones(3, int))
     (folder / "archive.npz").rename(folder / "archive.npy")
     np.save(folder / "cut.npy", np.ones(100, int))

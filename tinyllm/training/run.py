@@ -7,7 +7,7 @@ model.safetensors, config.json …  the model so far, which `tinyllm.load` and t
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -59,21 +59,27 @@ def run_in_folder(
 def claimed(
     out: Path, *, resume: bool, say: Callable[[str], None] = lambda line: None
 ) -> Iterator[None]:
-    """Make the folder and lock it for the `with` block.
+    """Make the folder and lock it for the `with` block; if nothing came into it, it goes again.
 
     Raises UsageError where another process trains there, or a run is there that is not resumed.
     """
     try:
+        made = not out.exists()
         out.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         raise UsageError(f"{plain(out)}: cannot be made: {error}") from error
-    with locked(out / LOCK, say):
-        if not resume and snapshots(out / CHECKPOINTS):
-            raise UsageError(
-                f"{plain(out)}: has a run already; --resume goes on with it, another --out starts "
-                f"a new one"
-            )
-        yield
+    try:
+        with locked(out / LOCK, say):
+            if not resume and snapshots(out / CHECKPOINTS):
+                raise UsageError(
+                    f"{plain(out)}: has a run already; --resume goes on with it, another --out "
+                    f"starts a new one"
+                )
+            yield
+    finally:
+        if made:
+            with suppress(OSError):  # it is not empty
+                out.rmdir()
 
 
 def steps_in_folder(

@@ -42,6 +42,18 @@ class Casing:
         return _WORD.sub(write, story)
 
 
+def share_restored(casing: Casing, stories: Iterable[str]) -> float:
+    """Return which share of the words of known stories come back as they were."""
+    pairs = [
+        pair
+        for story in stories
+        for pair in zip(
+            _WORD.findall(story), _WORD.findall(casing.restore(story.lower())), strict=True
+        )
+    ]
+    return sum(known == found for known, found in pairs) / len(pairs)
+
+
 def _starts(story: str, index: int) -> bool:
     before = story[max(0, index - _REACH) : index]
     if len(before) < _REACH and index == len(before):

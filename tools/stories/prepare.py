@@ -9,6 +9,7 @@ import hashlib
 import sys
 from pathlib import Path
 
+from tools.stories.casing import Casing, share_restored
 from tools.stories.corpus import END, read_stories
 
 
@@ -20,6 +21,8 @@ def main() -> int:
     stories = read_stories(args.data)
     args.out.mkdir(parents=True, exist_ok=True)
     print(f"{len(stories.original)} stories in original case, {len(stories.restored)} restored")
+    share = share_restored(Casing(stories.original), stories.validation)
+    print(f"{share:.1%} of the validation stories' words get their case back")
     for name, texts in (
         ("train.txt", stories.original + stories.restored),
         ("validation.txt", stories.validation),
