@@ -72,8 +72,8 @@ class StrictBackend:
     def attention_backward(self, dy, saved):
         return attention_backward(self, dy, saved)
 
-    def summed_cross_entropy(self, logits, targets, /):
-        return summed_cross_entropy(self, logits, targets)
+    def summed_cross_entropy(self, logits, targets, /, **options):
+        return summed_cross_entropy(self, logits, targets, **options)
 
     def parallel_map(self, f, items, /):
         return [f(item) for item in items]

@@ -97,7 +97,9 @@ class Backend(Protocol):
         """Return dq, dk, dv and dbias of `attention_forward`."""
         ...
 
-    def summed_cross_entropy(self, logits: Array, targets: Array, /) -> tuple[Array, Array]:
+    def summed_cross_entropy(
+        self, logits: Array, targets: Array, /, *, label_smoothing: float = 0.0, z_loss: float = 0.0
+    ) -> tuple[Array, Array]:
         """Return the loss of a batch and its gradient: `tinyllm.ops.losses`, or faster."""
         ...
 

@@ -123,9 +123,9 @@ def attention_backward(dy: Any, saved: Any, /) -> tuple[Any, Any, Any, Any]:
     return formula.attention_backward(sys.modules[__name__], dy, saved)
 
 
-def summed_cross_entropy(logits: Any, targets: Any, /) -> tuple[Any, Any]:
+def summed_cross_entropy(logits: Any, targets: Any, /, **options: float) -> tuple[Any, Any]:
     """Return the loss of a batch and its gradient, by the formula."""
-    return losses.summed_cross_entropy(sys.modules[__name__], logits, targets)
+    return losses.summed_cross_entropy(sys.modules[__name__], logits, targets, **options)
 
 
 def parallel_map(f: Callable[[Any], Any], items: Sequence[Any], /) -> list[Any]:

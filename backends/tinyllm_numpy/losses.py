@@ -13,7 +13,9 @@ from tinyllm.ops.losses import IGNORED
 BLOCK = 2**17  # numbers
 
 
-def summed_cross_entropy(logits: Any, targets: Any, /) -> tuple[Any, Any]:
+def summed_cross_entropy(
+    logits: Any, targets: Any, /, *, label_smoothing: float = 0.0, z_loss: float = 0.0
+) -> tuple[Any, Any]:
     """Sum the cross-entropy and differentiate it (see `tinyllm.ops.losses`).
 
     logits (..., V), targets (...) -> loss (), dlogits (..., V)
@@ -27,12 +29,22 @@ def summed_cross_entropy(logits: Any, targets: Any, /) -> tuple[Any, Any]:
         rows = slice(start, start + height)
         scores, at, used = flat[rows], ids[rows], counted[rows]
         probs, each = dlogits[rows], np.arange(len(at))
-        np.subtract(scores, np.maximum.reduce(scores, axis=-1, keepdims=True), out=probs)
-        on_target = probs[each, at]
+        highest = np.maximum.reduce(scores, axis=-1, keepdims=True)
+        np.subtract(scores, highest, out=probs)
+        wanted = (1.0 - label_smoothing) * probs[each, at]
+        if label_smoothing:
+            wanted += label_smoothing * np.mean(probs, axis=-1)
         np.exp(probs, out=probs)
         total = np.add.reduce(probs, axis=-1, keepdims=True)
-        loss += float(np.add.reduce((np.log(total[:, 0]) - on_target)[used], dtype=np.float64))
-        probs *= 1.0 / total
-        probs[each, at] -= 1.0
+        nats, scale = (np.log(total) - wanted[:, None])[:, 0], 1.0 / total
+        if z_loss:
+            log_z = np.log(total) + highest
+            nats += z_loss * log_z[:, 0] ** 2
+            scale *= 1.0 + 2.0 * z_loss * log_z
+        loss += float(np.add.reduce(nats[used], dtype=np.float64))
+        probs *= scale
+        probs[each, at] -= 1.0 - label_smoothing
+        if label_smoothing:
+            probs -= label_smoothing / V
         probs[~used] = 0.0
     return flat.dtype.type(loss), dlogits.reshape(logits.shape)

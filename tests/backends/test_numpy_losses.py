@@ -22,16 +22,17 @@ def small_blocks(request, monkeypatch):
     st.integers(1, 7),
     st.sampled_from([1.0, 1e4]),
     st.sampled_from([0.0, 0.5, 1.0]),
+    st.sampled_from([{}, {"label_smoothing": 0.2}, {"z_loss": 0.3}]),
     rngs,
 )
-def test_loss_and_gradient_are_those_of_the_formula(lead, V, scale, ignored, rng):
+def test_loss_and_gradient_are_those_of_the_formula(lead, V, scale, ignored, options, rng):
     logits, targets = scale * rng.standard_normal((*lead, V)), rng.integers(0, V, lead)
     targets[rng.random(lead) < ignored] = formula.IGNORED
     before = logits.copy()
-    loss, dlogits = tinyllm_numpy.summed_cross_entropy(logits, targets)
-    wanted, dwanted = formula.summed_cross_entropy(tinyllm_numpy, logits, targets)
-    assert loss == pytest.approx(wanted, rel=1e-14)
-    np.testing.assert_allclose(dlogits, dwanted, rtol=0, atol=1e-15)
+    loss, dlogits = tinyllm_numpy.summed_cross_entropy(logits, targets, **options)
+    wanted, dwanted = formula.summed_cross_entropy(tinyllm_numpy, logits, targets, **options)
+    assert loss == pytest.approx(wanted, rel=1e-13)
+    np.testing.assert_allclose(dlogits, dwanted, rtol=1e-13, atol=1e-15)
     assert np.array_equal(logits, before)
 
 

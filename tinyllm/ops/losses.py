@@ -1,5 +1,7 @@
 """The training objective of language models."""
 
+import math
+
 from tinyllm.backend import Array, Backend, Saved
 from tinyllm.errors import UsageError
 from tinyllm.ops.linear import rows
@@ -27,54 +29,61 @@ def cross_entropy_forward(
     targets that count: those that are not -100. Raises UsageError where none counts, a is not in
     [0, 1), or c is negative or not finite.
     """
-    if not 0.0 <= label_smoothing < 1.0:
-        raise UsageError(f"label_smoothing is {label_smoothing}, expected 0 ≤ a < 1")
-    if not 0.0 <= z_loss < xp.inf:
-        raise UsageError(f"z_loss is {z_loss}, expected 0 or more")
-    z = rows(xp, logits)  # (N, V)
-    log_probs, (probs,) = log_softmax_forward(xp, z)
-    N, V = z.shape
-    targets = xp.reshape(targets, (N,))
-    counted = targets != IGNORED
-    n = int(xp.sum(xp.astype(counted, xp.int64)))
+    check_loss_options(label_smoothing=label_smoothing, z_loss=z_loss)
+    n = int(xp.sum(xp.astype(targets != IGNORED, xp.int64)))
     if n == 0:
         raise UsageError("no target counts: every one is -100")
-
-    hit = counted[:, None] & (xp.arange(V)[None, :] == targets[:, None])  # (N, V)
-    on_target = xp.where(hit, log_probs, xp.zeros_like(log_probs))
-    loss = (1.0 - label_smoothing) * xp.sum(on_target)
-    if label_smoothing:
-        spread = xp.where(counted, xp.mean(log_probs, axis=-1), xp.zeros_like(log_probs[:, 0]))
-        loss = loss + label_smoothing * xp.sum(spread)
-    log_total = xp.max(z, axis=-1) - xp.max(log_probs, axis=-1)  # log Z
-    log_total = xp.where(counted, log_total, xp.zeros_like(log_total))
-    loss = z_loss * xp.sum(log_total * log_total) - loss
-    excess = 2.0 * z_loss * log_total  # (N,)
-    return loss / n, (probs, hit, counted, n, label_smoothing, excess, logits.shape)
+    loss, dlogits = xp.summed_cross_entropy(
+        logits, targets, label_smoothing=label_smoothing, z_loss=z_loss
+    )
+    return loss / n, (dlogits, n)
 
 
 def cross_entropy_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[Array, None]:
     """dlogits = dy (p - q + 2c p log Z) / n on the n targets that count, 0 on the others."""
-    probs, hit, counted, n, label_smoothing, excess, shape = saved
-    q = (1.0 - label_smoothing) * xp.astype(hit, probs.dtype) + label_smoothing / hit.shape[1]
-    dlogits = probs - q + excess[:, None] * probs
-    dlogits = xp.where(counted[:, None], dlogits, xp.zeros_like(probs)) * (dy / n)
-    return xp.reshape(dlogits, shape), None
+    dlogits, n = saved
+    return dlogits * (dy / n), None
 
 
-def summed_cross_entropy(xp: Backend, logits: Array, targets: Array) -> tuple[Array, Array]:
-    """Add up the nats by which the model is surprised, and differentiate: dlogits = p - onehot.
+def check_loss_options(*, label_smoothing: float, z_loss: float) -> None:
+    """Raise UsageError for a number out of its range."""
+    if not 0.0 <= label_smoothing < 1.0:
+        raise UsageError(f"label_smoothing is {label_smoothing}, expected 0 ≤ a < 1")
+    if not 0.0 <= z_loss < math.inf:
+        raise UsageError(f"z_loss is {z_loss}, expected 0 or more")
+
+
+def summed_cross_entropy(
+    xp: Backend,
+    logits: Array,
+    targets: Array,
+    *,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+) -> tuple[Array, Array]:
+    """Add up what `cross_entropy_forward` averages, and differentiate: dz = p - q + 2c p log Z.
 
     logits (..., V), targets (...) -> loss (), dlogits (..., V)
 
     Only targets that are not -100 count, and nothing is divided by their number: sums of parts of a
     batch add up. A loss ends a model, so its gradient can be had where the loss is.
     """
-    flat = rows(xp, logits)  # (N, V)
-    log_probs, (probs,) = log_softmax_forward(xp, flat)
-    targets = xp.reshape(targets, (flat.shape[0],))
-    hit = xp.arange(flat.shape[1])[None, :] == targets[:, None]
-    loss = -xp.sum(xp.where(hit, log_probs, xp.zeros_like(log_probs)))
-    dlogits = probs - xp.astype(hit, probs.dtype)
-    dlogits = xp.where((targets != IGNORED)[:, None], dlogits, xp.zeros_like(dlogits))
-    return loss, xp.reshape(dlogits, logits.shape)
+    z = rows(xp, logits)  # (N, V)
+    log_probs, (probs,) = log_softmax_forward(xp, z)
+    N, V = z.shape
+    targets = xp.reshape(targets, (N,))
+    counted = targets != IGNORED
+    hit = xp.arange(V)[None, :] == targets[:, None]  # (N, V)
+    none, zeros = xp.zeros_like(probs), xp.zeros_like(probs[:, 0])
+    loss = (label_smoothing - 1.0) * xp.sum(xp.where(hit, log_probs, none))
+    if label_smoothing:
+        loss = loss - label_smoothing * xp.sum(
+            xp.where(counted, xp.mean(log_probs, axis=-1), zeros)
+        )
+    dlogits = probs - (1.0 - label_smoothing) * xp.astype(hit, probs.dtype) - label_smoothing / V
+    if z_loss:
+        log_total = xp.max(z, axis=-1) - xp.max(log_probs, axis=-1)  # log Z
+        log_total = xp.where(counted, log_total, zeros)
+        loss = loss + z_loss * xp.sum(log_total * log_total)
+        dlogits = dlogits + (2.0 * z_loss * log_total)[:, None] * probs
+    return loss, xp.reshape(xp.where(counted[:, None], dlogits, none), logits.shape)
