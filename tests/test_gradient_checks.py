@@ -12,15 +12,27 @@ from tinyllm import gradient_checks
 from tinyllm.errors import UsageError
 from tinyllm.gradient_checks import Check, check_gradients, check_operation
 from tinyllm.layers import attention as attention_layer
-from tinyllm.layers import blocks, mlp, projection
+from tinyllm.layers import blocks, mlp, moe, projection
 from tinyllm.model import Model
 from tinyllm.models import architecture, decoder, recurrent
 from tinyllm.models.examples import EXAMPLES as MODELS
 from tinyllm.models.examples import example_config, random_params
-from tinyllm.ops import activations, embedding, examples, linear, losses, lstm, norms, rope, softmax
+from tinyllm.ops import (
+    activations,
+    balance,
+    embedding,
+    examples,
+    linear,
+    losses,
+    lstm,
+    norms,
+    rope,
+    softmax,
+)
 from tinyllm.ops import attention as attention_op
 from tinyllm.ops import recurrent as recurrent_op
 from tinyllm_numpy import attention as blocked
+from tinyllm_numpy import losses as fused_losses
 
 
 @pytest.mark.parametrize("name", examples.EXAMPLES)
@@ -206,8 +218,7 @@ MISTAKES = {
         losses.cross_entropy_backward, "(dy / n)", "dy", ["cross_entropy"],
     ),
     "cross-entropy of targets that do not count": (
-        losses.cross_entropy_backward, "counted[:, None], dlogits", "probs > 0, dlogits",
-        ["cross_entropy"],
+        fused_losses.summed_cross_entropy, "probs[~used] = 0.0", "pass", ["cross_entropy"],
     ),
     "a recurrent network cut off from its past": (
         recurrent_op.recurrent_backward, "dy[:, t, :] + ds", "dy[:, t, :]",
@@ -221,6 +232,12 @@ MISTAKES = {
     ),
     "an LSTM whose cell is not carried back": (
         lstm.lstm_cell_backward, "dc * f], axis=1)", "dc * 0], axis=1)", ["lstm_cell"],
+    ),
+    "losses of routers that do not come back": (
+        moe.moe_backward, 'dz + saved["dscores"]', "dz", ["mixtral", "deepseek_v2-groups"],
+    ),
+    "the mean over tokens of a router's loss left out": (
+        balance.balance_backward, " / max(1, shape[1])", "", ["balance", "mixtral"],
     ),
     "a gradient left out": (
         decoder.decoder_backward, '"norm": dnorm,', "", ["llama"],

@@ -19,6 +19,7 @@ from tinyllm.backend import Array, Backend, get_backend
 from tinyllm.central_differences import gradient_error
 from tinyllm.errors import UsageError
 from tinyllm.models.architecture import architecture
+from tinyllm.models.balance import Balance
 from tinyllm.models.examples import random_params
 from tinyllm.ops.examples import CONSTANTS, EXAMPLES, Pair, pairs
 from tinyllm.params import nest
@@ -26,6 +27,7 @@ from tinyllm.params import nest
 TOLERANCE = 1e-6
 STEP = 1e-6  # of a parameter's root mean square: truncation and rounding are then alike
 B, T = 2, 7  # texts and tokens that a model is checked on
+BALANCE = Balance(expert=1.0, device=0.5, travel=0.3, mixtral=0.2, z=0.1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +76,8 @@ def check_gradients(
 
     `model` is a Model, whose parameters are then widened to float64, or a config, and they are
     drawn. For a random direction v of one parameter and a random cotangent dy of the logits,
-    ⟨dy, J v⟩ out of two forward passes must be ⟨grad, v⟩. The error is relative to ‖J v‖, which is
+    ⟨dy, J v⟩ out of two forward passes must be ⟨grad, v⟩. Behind the logits stand the losses that
+    mixtures of experts add to a model's own. The error is relative to ‖J v‖, which is
     what ⟨dy, J v⟩ is for most dy; it is the largest of `samples` draws of tokens, v and dy. Raises
     UsageError where no parameter has such a name.
     """
@@ -108,19 +111,23 @@ def _model_errors(
     tokens = xp.asarray(rng.integers(0, config.vocab_size, (B, min(T, config.max_seq_len))))
     tree = {name: xp.asarray(p) for name, p in params.items()}
 
-    def logits(changed: dict[str, Any]) -> tuple[Any, Any]:
-        y, saved = model.forward(xp, tokens, nest(tree | changed), config)
-        return xp.to_numpy(y), saved
+    def outputs(changed: dict[str, Any]) -> tuple[Any, Any]:
+        """Return the logits (B, T, V) and, in one row with them, the routers' losses."""
+        logits, saved = model.forward(xp, tokens, nest(tree | changed), config)
+        counted = xp.asarray(np.arange(1.0, 1.0 + B))
+        routed, saved = model.balanced(xp, saved, BALANCE, counted)
+        losses = BALANCE.of(routed.losses) if routed else 0.0
+        return np.append(xp.to_numpy(logits), losses), (logits.shape, saved)
 
-    y, saved = logits({})
-    dy = rng.standard_normal(y.shape)
-    _, grads = model.backward(xp, xp.asarray(dy), saved)
+    y, (shape, saved) = outputs({})
+    dy = np.append(rng.standard_normal(math.prod(shape)), 1.0)
+    _, grads = model.backward(xp, xp.asarray(dy[:-1].reshape(shape)), saved)
     errors = {name: math.inf for name in grads if name not in params}
     for name in chosen:
         p = params[name]
         size = math.sqrt(np.mean(p * p)) or 1.0
         v = size * rng.standard_normal(p.shape)
-        upper, lower = (logits({name: xp.asarray(p + h * v)})[0] for h in (STEP, -STEP))
+        upper, lower = (outputs({name: xp.asarray(p + h * v)})[0] for h in (STEP, -STEP))
         jv = (upper - lower) / (2 * STEP)
         # A parameter may have no effect, and a score may always be 0.
         scale = np.linalg.norm(jv) + 1e-2 * np.linalg.norm(y) + np.finfo(np.float64).tiny

@@ -9,6 +9,7 @@ from tinyllm.ops.balance import (
     balance_forward,
     device_load,
     expert_load,
+    router_z_backward,
     router_z_forward,
     travel_load,
 )
@@ -113,3 +114,12 @@ def test_the_z_loss_is_the_square_of_the_log_sum_even_where_exp_overflows(xp):
     scores = np.asarray([[0.0, 0.0], [1000.0, 1000.0]])
     loss = xp.to_numpy(router_z_forward(xp, xp.asarray(scores))[0])
     np.testing.assert_allclose(loss, (scores[:, 0] + np.log(2.0)) ** 2, rtol=1e-13)
+
+
+def test_an_expert_that_no_token_can_be_sent_is_no_harm_to_the_z_loss(xp):
+    scores = xp.asarray(np.asarray([[-np.inf, 1.0, 1.0]]))
+    loss, saved = router_z_forward(xp, scores)
+    lse = 1.0 + np.log(2.0)
+    np.testing.assert_allclose(xp.to_numpy(loss), [lse**2], rtol=1e-13)
+    grad = xp.to_numpy(router_z_backward(xp, xp.asarray(np.ones(1)), saved))
+    np.testing.assert_allclose(grad, [[0.0, lse, lse]], rtol=1e-13)

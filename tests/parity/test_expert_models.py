@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 import tinyllm
-import tinyllm_numpy as xp
-from parity.families import BATCH, LENGTH, VOCAB, random_parameter, random_tokens
+from parity.families import VOCAB, random_parameter, random_tokens
+from tinyllm.models.balance import Balance
 from tinyllm.models.weights import stored_tensors
-from tinyllm.ops.balance import balance_forward, expert_load
+from tinyllm.params import nest
+from tinyllm.training.gradients import gradients_at_once
+from tinyllm.training.objective import Objective
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -155,18 +157,24 @@ def test_greedy_texts_with_and_without_a_cache_are_those_of_transformers(case):
 
 
 @pytest.mark.parametrize("case", ["mixtral", "mixtral_window"], indirect=True)
-def test_the_auxiliary_loss_is_that_of_transformers(case):
-    """It is k times the expert loss, with the tokens of all texts and all layers in one mean."""
-    with float64_throughout(), torch.no_grad():
-        tokens = torch.as_tensor(case.tokens)
-        expected = case.oracle(tokens, output_router_logits=True, use_cache=False).aux_loss.item()
-    names = [f"layers.{i}.mlp.{what}" for what in ("scores", "experts") for i in range(2)]
-    _, traced = case.model.trace(case.tokens, names)
-    scores, ids = (
-        np.concatenate([traced[f"layers.{i}.mlp.{what}"] for i in range(2)])[None]
-        for what in ("scores", "experts")
-    )
-    assert scores.shape == (1, 2 * BATCH * LENGTH, 5)
-    load = expert_load(xp, ids, 5, np.float64)
-    loss = balance_forward(xp, scores, load)[0][0]
-    assert abs(ids.shape[-1] * loss - expected) <= 1e-6  # it counts in float32
+def test_the_auxiliary_loss_and_its_gradient_are_those_of_transformers(case):
+    """Of several texts and all layers in one mean, times k, beside the cross-entropy."""
+    weight, targets, model = 0.3, random_tokens(seed=1), case.model
+    with float64_throughout():
+        out = case.oracle(torch.as_tensor(case.tokens), output_router_logits=True, use_cache=False)
+        loss = torch.nn.functional.cross_entropy(
+            out.logits.flatten(0, 1), torch.as_tensor(targets).flatten()
+        )
+        names, parameters = zip(*case.oracle.named_parameters(), strict=True)
+        expected = torch.autograd.grad(loss + weight * out.aux_loss, parameters)
+    found = gradients_at_once(
+        model.xp, model.config, nest(model.params), case.tokens, targets,
+        objective=Objective(balance=Balance(mixtral=weight)),
+    )  # fmt: skip
+    aux = found.routed.losses["mixtral"] / found.count
+    assert abs(aux - out.aux_loss.item()) <= 1e-6  # it counts in float32
+    stored = stored_tensors(found.grads, model.config)
+    wanted = {name: g.numpy() for name, g in zip(names, expected, strict=True)}
+    for name, grad in on_disk(wanted, case.name).items():
+        error = np.linalg.norm(stored[name] / found.count - grad)
+        assert error <= 1e-6 * np.linalg.norm(grad) + 1e-15, name

@@ -109,17 +109,17 @@ def test_not_a_bit_depends_on_the_number_of_workers(monkeypatch, dropout):
 def test_only_a_few_tokens_are_in_work_at_once(monkeypatch, piece, sizes):
     from tinyllm.training import gradients
 
-    plain, seen = gradients._gradients, []
+    plain, seen = gradients.gradients_at_once, []
 
-    def noting(xp, config, p, tokens, *rest):
+    def noting(xp, config, p, tokens, *rest, **options):
         seen.append((int(tokens[0, 0]), len(tokens)))
-        return plain(xp, config, p, tokens, *rest)
+        return plain(xp, config, p, tokens, *rest, **options)
 
     tokens, targets = text(np.random.default_rng(0), 5, 4)
     tokens[:, 0] = np.arange(5)
     whole = batch_gradients(tinyllm_numpy, CONFIG, nest(PARAMS), tokens, targets)
     monkeypatch.setattr(gradients, "PIECE", piece)
-    monkeypatch.setattr(gradients, "_gradients", noting)
+    monkeypatch.setattr(gradients, "gradients_at_once", noting)
     found = batch_gradients(tinyllm_numpy, CONFIG, nest(PARAMS), tokens, targets)
     assert [size for _, size in sorted(seen)] == sizes
     assert_same(found, whole, 1e-12)
@@ -132,13 +132,13 @@ def test_both_halves_are_at_work_at_once(monkeypatch):
     monkeypatch.setattr(threads, "_workers", lambda: 2)
     threads._pool.cache_clear()
     both = threading.Barrier(2)
-    plain = gradients._gradients
+    plain = gradients.gradients_at_once
 
-    def meeting(*arguments):
+    def meeting(*arguments, **options):
         both.wait(timeout=10)  # passes only where two run at once
-        return plain(*arguments)
+        return plain(*arguments, **options)
 
-    monkeypatch.setattr(gradients, "_gradients", meeting)
+    monkeypatch.setattr(gradients, "gradients_at_once", meeting)
     batch_gradients(tinyllm_numpy, CONFIG, nest(PARAMS), *text(np.random.default_rng(0), 2, 3))
     threads._pool.cache_clear()
 
@@ -166,14 +166,19 @@ def test_a_batch_without_a_target_that_counts_says_nothing():
     assert not any(grad.any() for grad in found.grads.values())
 
 
-@given(st.lists(st.integers(1, 4), min_size=1, max_size=3), st.integers(1, 6), rngs)
-def test_the_sum_is_the_mean_times_the_count(xp, lead, V, rng):
+@given(
+    st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    st.integers(1, 6),
+    st.sampled_from([{}, {"label_smoothing": 0.2, "z_loss": 0.3}]),
+    rngs,
+)
+def test_the_sum_is_the_mean_times_the_count(xp, lead, V, options, rng):
     logits, targets = rng.standard_normal((*lead, V)), rng.integers(0, V, lead)
     targets[rng.random(lead) < 0.3] = IGNORED
     targets.flat[0] = 0
     n = (targets != IGNORED).sum()
-    loss, dlogits = summed_cross_entropy(xp, xp.asarray(logits), xp.asarray(targets))
-    mean, saved = cross_entropy_forward(xp, xp.asarray(logits), xp.asarray(targets))
+    loss, dlogits = summed_cross_entropy(xp, xp.asarray(logits), xp.asarray(targets), **options)
+    mean, saved = cross_entropy_forward(xp, xp.asarray(logits), xp.asarray(targets), **options)
     wanted, _ = cross_entropy_backward(xp, xp.ones_like(mean), saved)
     assert float(loss) == pytest.approx(n * float(mean), rel=1e-13)
     np.testing.assert_allclose(xp.to_numpy(dlogits), n * xp.to_numpy(wanted), atol=1e-14)

@@ -11,8 +11,10 @@ from conftest import data
 from tiny import tiny_config
 from tinyllm.errors import UsageError
 from tinyllm.model import Model
+from tinyllm.models.experts import Experts
 from tinyllm.models.init import init_params
 from tinyllm.ops.losses import IGNORED
+from tinyllm.ops.routing import Routing
 from tinyllm.params import nest
 from tinyllm.training.clipping import clip_by_global_norm
 from tinyllm.training.divergence import DivergedError
@@ -285,13 +287,58 @@ def test_a_validation_loss_that_is_not_finite_ends_a_run(monkeypatch):
     assert message == "step 2: the loss on the validation data is nan"
 
 
+# Mixtures of experts
+
+MIXED = dataclasses.replace(
+    SMALL, experts=Experts(n_experts=5, d_ff=4, routing=Routing(k=1, renormalise=False))
+)
+
+
+def train_with_a_favourite(balance):
+    """Begin with a router that sends every token to the first expert."""
+    trainer = tiny_trainer(
+        config=MIXED, steps=20, lr=0.03, batch_size=6, balance=balance, eval_every=0
+    )
+    table, router = "model.embed_tokens.weight", "model.layers.0.mlp.gate.weight"
+    trainer.params[table] = np.abs(trainer.params[table])
+    trainer.params[router][0] = 0.3
+    return list(trainer)
+
+
+def test_a_balance_loss_brings_work_to_the_experts_that_have_none():
+    free, even = (train_with_a_favourite(balance) for balance in ("", "expert=1,z=0.001"))
+    assert free[0].expert_load == even[0].expert_load == [[5.0, 0.0, 0.0, 0.0, 0.0]]
+    assert free[-1].expert_load[0].count(0.0) == 3
+    assert min(even[-1].expert_load[0]) > 0.0
+    assert sum(even[-1].expert_load[0]) == pytest.approx(5.0, abs=1e-3)
+    assert free[-1].balance is None
+    assert even[-1].balance.keys() == {"expert", "z"}
+    assert even[-1].balance["expert"] < 1.5 < even[0].balance["expert"]
+
+
+def test_what_is_beside_the_cross_entropy_is_in_the_gradient():
+    plain = tiny_trainer().advance()
+    for setting in ({"label_smoothing": 0.5}, {"z_loss": 0.5}):
+        other = tiny_trainer(**setting).advance()
+        assert other.loss != plain.loss
+        assert other.grad_norm != plain.grad_norm
+
+
+def test_a_balance_that_has_nothing_to_balance_is_refused():
+    with pytest.raises(UsageError, match="balance is 'z=1', and the model has no experts"):
+        tiny_trainer(balance="z=1")
+    with pytest.raises(UsageError, match="balance has 'much', expected weights of expert, "):
+        tiny_trainer(config=MIXED, balance="much")
+
+
 # Settings
 
 BAD = {
     "steps": 0, "batch_size": 0, "seq_len": -1, "accum": 0, "eval_windows": 0, "warmup": -1,
     "average_from": -1, "eval_every": -1, "save_every": -1, "patience": -1, "weight_decay": -0.1,
     "clip": math.nan, "lr": 0.0, "floor": 1.1, "dropout": 1.0, "average_decay": 1.0, "seed": -1,
-    "schedule": "steps", "optimizer": "lion", "average": "median",
+    "schedule": "steps", "optimizer": "lion", "average": "median", "label_smoothing": 1.0,
+    "z_loss": math.inf,
 }  # fmt: skip
 
 

@@ -37,6 +37,10 @@ STEP_FLAGS = (  # the settings of `Settings`, with the names that others give th
     (("--weight-decay",), real, "of matrices, for adamw and muon (default: 0.1)"),
     (("--clip", "--grad-clip"), real, "the longest gradient; 0: any (default: 1)"),
     (("--dropout",), real, "how much to drop out (default: 0)"),
+    (("--label-smoothing",), real, "the part of each target that all tokens share (default: 0)"),
+    (("--z-loss",), real, "how much log² of the sum of exponentials counts (default: 0)"),
+    (("--balance",), str, "how much the losses of experts count: expert=0.01,z=0.001; there are"
+     " expert, device, travel, mixtral and z (default: none)"),
     (("--average",), str, "average the weights: none, ema or mean (default: none)"),
     (("--average-decay",), real, "for ema (default: 0.999)"),
     (("--average-from",), whole, "the first step that counts in the average (default: 0)"),

@@ -70,13 +70,10 @@ def moe_forward(
     return y, s
 
 
-def moe_backward(
-    xp: Backend, dy: Array, saved: Saved, dscores: Array | None = None
-) -> tuple[Array, dict[str, Any]]:
+def moe_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[Array, dict[str, Any]]:
     """dmade = w dy and dw = ⟨dy, made⟩: the first goes to the experts, the second to the router.
 
-    `dscores` (N, E) is what else the router's scores have a part in: a loss of
-    `tinyllm.ops.balance`.
+    Whatever else was made of the router's scores adds its gradient there: see `with_dscores`.
     """
     weights, made, sent = saved["combined"]
     flat, grads = rows(xp, dy), {}
@@ -86,14 +83,22 @@ def moe_backward(
     dtokens = xp.sum(_by_token(xp, dgiven, sent, weights.shape), axis=1)  # (N, D)
     dweights = xp.sum(flat[:, None, :] * made, axis=-1)
     dz, _ = expert_weights_backward(xp, dweights, saved["weights"])
-    drouted, grads["gate"] = projection_backward(
-        xp, dz if dscores is None else dz + dscores, saved["gate"]
-    )
+    if "dscores" in saved:
+        dz = dz + saved["dscores"]
+    drouted, grads["gate"] = projection_backward(xp, dz, saved["gate"])
     dx = xp.reshape(dtokens + drouted, saved["shape"])
     if "shared_experts" in saved:
         dshared, grads["shared_experts"] = gated_mlp_backward(xp, dy, saved["shared_experts"])
         dx = dx + dshared
     return dx, grads
+
+
+def with_dscores(saved: Saved, dscores: Array) -> Saved:
+    """Return what was saved with a gradient (N, E) that the router's scores have from elsewhere.
+
+    That is how a loss of `tinyllm.ops.balance` gets back into a mixture, through whatever block.
+    """
+    return saved | {"dscores": dscores}
 
 
 def dispatch(ids: Any, n_experts: int, capacity: float | None = None) -> Dispatch:

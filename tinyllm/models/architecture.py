@@ -11,6 +11,7 @@ from typing import Any
 
 from tinyllm.backend import Array, Backend, Params, Saved
 from tinyllm.key_reader import KeyReader
+from tinyllm.models.balance import Balance, Routed, balanced, unbalanced
 from tinyllm.models.config import DecoderConfig, param_shapes
 from tinyllm.models.config_json import (
     refuse_what_is_not_weights,
@@ -74,6 +75,7 @@ class Architecture:
     # What it computes. `forward` takes `dropout` too; `backward` gives gradients by flat name.
     forward: Callable[..., tuple[Array, Saved]]  # (xp, tokens, p, config) -> logits (B, T, V)
     backward: Callable[[Backend, Array, Saved], tuple[None, Params]]
+    balanced: Callable[[Backend, Saved, Balance, Array], tuple[Routed | None, Saved]]  # in between
     hidden_states: Callable[..., Array]  # (xp, tokens, p, config) -> (B, T, D), keeping nothing
     head: Callable[..., tuple[Array, Saved]]  # (xp, (..., D), p, config) -> logits (..., V)
     traced: Callable[[Backend, Saved, Sequence[str]], dict[str, Array]]
@@ -97,6 +99,7 @@ ARCHITECTURES: dict[type, Architecture] = {
         pack=pack_params,
         forward=decoder_forward,
         backward=decoder_backward,
+        balanced=balanced,
         hidden_states=hidden_states,
         head=logits_forward,
         traced=traced,
@@ -116,6 +119,7 @@ ARCHITECTURES: dict[type, Architecture] = {
         pack=pack_recurrent,
         forward=recurrent_lm_forward,
         backward=recurrent_lm_backward,
+        balanced=unbalanced,
         hidden_states=recurrent_hidden_states,
         head=lambda xp, hidden, p, config: head_forward(xp, hidden, p),
         traced=recurrent_traced,

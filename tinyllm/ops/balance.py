@@ -46,7 +46,7 @@ def router_z_forward(xp: Backend, scores: Array) -> tuple[Array, Saved]:
     Zoph et al. 2022, "ST-MoE" (arXiv:2202.08906), eq. 5, whose mean over tokens is the caller's.
     """
     log_probs, (probs,) = log_softmax_forward(xp, scores)
-    lse = (scores - log_probs)[..., 0]
+    lse = xp.max(scores, axis=-1) - xp.max(log_probs, axis=-1)  # of one that is not -inf
     return lse * lse, (probs, lse)
 
 

@@ -14,8 +14,10 @@ import numpy as np
 
 from tinyllm.backend import Array, Backend, Params
 from tinyllm.models.architecture import Config, architecture
+from tinyllm.models.balance import Routed
 from tinyllm.ops.dropout import Dropout
 from tinyllm.ops.losses import IGNORED
+from tinyllm.training.objective import CROSS_ENTROPY, Objective
 
 PIECE = 512  # tokens that are in work at once: what is kept of them fits into a cache, or nearly
 
@@ -24,9 +26,10 @@ PIECE = 512  # tokens that are in work at once: what is kept of them fits into a
 class Gradients:
     """What a batch says of the parameters: sums over its `count` targets."""
 
-    loss_sum: float  # nats
+    loss_sum: float  # nats, of what the objective has of the scores of tokens
     count: int
     grads: Params
+    routed: Routed | None = None  # where there are mixtures of experts: what came of these
 
 
 def batch_gradients(
@@ -36,6 +39,7 @@ def batch_gradients(
     tokens: Array,
     targets: Array,
     *,
+    objective: Objective = CROSS_ENTROPY,
     seed: Sequence[int] = (0,),
     dropout: float = 0.0,
 ) -> Gradients:
@@ -46,6 +50,8 @@ def batch_gradients(
     `p` is the parameter tree; a target of -100 is not counted. Two workers take half of the rows
     each, a few rows at a time, for memory then need not grow with the batch. Each half draws its
     own dropout from `seed`. So no number depends on how many workers there are, or who is faster.
+
+    What the `objective` has beside the cross-entropy is in the gradient, too.
     """
     B, T = tokens.shape
     middle, height = (B + 1) // 2, max(1, PIECE // T)
@@ -56,13 +62,43 @@ def batch_gradients(
         total: Gradients | None = None
         for first in range(start, stop, height):
             rows = slice(first, min(first + height, stop))
-            found = _gradients(xp, config, p, tokens[rows], targets[rows], drop)
+            found = gradients_at_once(
+                xp, config, p, tokens[rows], targets[rows], objective=objective, dropout=drop
+            )
             total = found if total is None else _merged(total, found)
         assert total is not None
         return total
 
     first, *others = xp.parallel_map(half, range(min(B, 2)))
     return _merged(first, others[0]) if others else first
+
+
+def gradients_at_once(
+    xp: Backend,
+    config: Config,
+    p: dict[str, Any],
+    tokens: Array,
+    targets: Array,
+    *,
+    objective: Objective = CROSS_ENTROPY,
+    dropout: Dropout | None = None,
+) -> Gradients:
+    """Go once forward and once back: the same for a few texts, all in work at once.
+
+    tokens (B, T), targets (B, T)
+    """
+    model, options = architecture(config), {} if dropout is None else {"dropout": dropout}
+    logits, saved = model.forward(xp, xp.asarray(tokens), p, config, **options)
+    loss, dlogits = xp.summed_cross_entropy(
+        logits, xp.asarray(targets),
+        label_smoothing=objective.label_smoothing, z_loss=objective.z_loss,
+    )  # fmt: skip
+    counts = np.count_nonzero(np.asarray(xp.to_numpy(targets)) != IGNORED, axis=1)
+    counted = xp.asarray(counts, dtype=logits.dtype)
+    routed, saved = model.balanced(xp, saved, objective.balance, counted)
+    del logits
+    _, grads = model.backward(xp, dlogits, saved)
+    return Gradients(loss_sum=float(loss), count=int(counts.sum()), grads=grads, routed=routed)
 
 
 def added(parts: Sequence[Gradients]) -> Gradients:
@@ -77,24 +113,8 @@ def _merged(total: Gradients, part: Gradients) -> Gradients:
     """
     for name, grad in total.grads.items():
         total.grads[name] = grad + part.grads.pop(name)
+    routed = None if total.routed is None or part.routed is None else total.routed + part.routed
     return Gradients(
-        loss_sum=total.loss_sum + part.loss_sum, count=total.count + part.count, grads=total.grads
-    )
-
-
-def _gradients(
-    xp: Backend,
-    config: Config,
-    p: dict[str, Any],
-    tokens: Array,
-    targets: Array,
-    dropout: Dropout | None,
-) -> Gradients:
-    """Go once forward and once back."""
-    model, options = architecture(config), {} if dropout is None else {"dropout": dropout}
-    logits, saved = model.forward(xp, xp.asarray(tokens), p, config, **options)
-    loss, dlogits = xp.summed_cross_entropy(logits, xp.asarray(targets))
-    del logits
-    _, grads = model.backward(xp, dlogits, saved)
-    count = int(np.count_nonzero(np.asarray(xp.to_numpy(targets)) != IGNORED))
-    return Gradients(loss_sum=float(loss), count=count, grads=grads)
+        loss_sum=total.loss_sum + part.loss_sum, count=total.count + part.count,
+        grads=total.grads, routed=routed,
+    )  # fmt: skip

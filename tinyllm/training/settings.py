@@ -8,6 +8,7 @@ from typing import Any
 
 from tinyllm.backend import Params
 from tinyllm.errors import UsageError
+from tinyllm.training.objective import Objective, read_balance
 from tinyllm.training.optimizers import OPTIMIZERS
 from tinyllm.training.schedules import SCHEDULES
 
@@ -34,6 +35,9 @@ class Settings:
     weight_decay: float = 0.1  # AdamW's and Muon's
     clip: float = 1.0  # the largest norm of the gradient; 0: any
     dropout: float = 0.0
+    label_smoothing: float = 0.0
+    z_loss: float = 0.0
+    balance: str = ""  # the losses of mixtures of experts with their weights: expert=0.01,z=0.001
     average: str = "none"  # of the weights: ema, or the mean since `average_from`
     average_decay: float = 0.999  # ema's
     average_from: int = 0  # step
@@ -57,6 +61,7 @@ class Settings:
         self._check("floor", 0 <= self.floor <= 1, "from 0 to 1")
         self._check("dropout", 0 <= self.dropout < 1, "at least 0 and below 1")
         self._check("average_decay", 0 <= self.average_decay < 1, "at least 0 and below 1")
+        self.objective()  # which checks what it is made of
         self._check("seed", 0 <= self.seed < 2**64, f"0 to {2**64 - 1}")
         for name, choices in (
             ("schedule", tuple(SCHEDULES)), ("optimizer", tuple(OPTIMIZERS)), ("average", AVERAGES),
@@ -80,6 +85,13 @@ class Settings:
         if not optimizer.decays:
             return optimizer.update
         return partial(optimizer.update, weight_decay=self.weight_decay)
+
+    def objective(self) -> Objective:
+        """Return what is to become small. Raises UsageError for a word or number out of place."""
+        return Objective(
+            label_smoothing=self.label_smoothing, z_loss=self.z_loss,
+            balance=read_balance(self.balance),
+        )  # fmt: skip
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields by name."""

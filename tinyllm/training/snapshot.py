@@ -22,10 +22,12 @@ from tinyllm.key_reader import KeyReader
 from tinyllm.models.architecture import Config, architecture, understand
 from tinyllm.shown import plain, shown
 from tinyllm.training.optimizers import OPTIMIZERS
+from tinyllm.training.settings import Settings
 from tinyllm.training.trainer import Trainer
 
 KEY, FORMAT = "tinyllm.training", 1
 MAY_CHANGE = ("steps", "eval_every", "eval_windows", "save_every", "patience")  # when going on
+DEFAULTS = Settings().as_dict()
 KEEP = 2  # snapshots
 
 
@@ -151,6 +153,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 def _check(trainer: Trainer, facts: dict[str, Any], data: str, path: Path) -> None:
     """Refuse a snapshot of another run, naming what differs."""
     own = json.loads(json.dumps(_facts(trainer, data)))
+    facts = facts | {"settings": DEFAULTS | facts["settings"]}  # which may be older than a setting
     for kind in ("config", "settings"):
         theirs = facts[kind]
         for key in sorted(own[kind].keys() | theirs.keys()):

@@ -49,6 +49,8 @@ class Report:
     grad_norm: float  # before clipping
     counted: int  # targets of the step
     tokens: int  # targets of all steps so far
+    balance: dict[str, float] | None = None  # the losses of mixtures of experts that were asked for
+    expert_load: list[list[float]] | None = None  # by layer; 1 is an even share
     val_loss: float | None = None  # after the step, where it was a step to evaluate
 
 
@@ -69,6 +71,8 @@ class Trainer:
         *,
         validation: Any = None,
     ) -> None:
+        if settings.objective().balance.weights() and getattr(config, "experts", None) is None:
+            raise UsageError(f"balance is {settings.balance!r}, and the model has no experts")
         if settings.patience and validation is None:
             raise UsageError("patience needs validation data: it waits for their loss to fall")
         self.xp, self.config, self.data, self.settings = xp, config, data, settings
@@ -113,7 +117,7 @@ class Trainer:
         self._update_average()
         return Report(
             step=step, loss=loss, lr=lr, grad_norm=norm, counted=found.count, tokens=self.tokens,
-            val_loss=self._evaluate_if_due(),
+            val_loss=self._evaluate_if_due(), **_of_experts(found),
         )  # fmt: skip
 
     def evaluate(self) -> float:
@@ -132,7 +136,7 @@ class Trainer:
         for micro in range(settings.accum):
             tokens, targets, position = self.data.batch(position, settings.batch_size)
             found = batch_gradients(
-                self.xp, self.config, tree, tokens, targets,
+                self.xp, self.config, tree, tokens, targets, objective=settings.objective(),
                 seed=(settings.seed, DROPOUT, step, micro), dropout=settings.dropout,
             )  # fmt: skip
             total = found if total is None else added([total, found])
@@ -170,3 +174,12 @@ class Trainer:
         where = first_not_finite(self.xp, self.config, self.params, grads, tokens)
         what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient is {norm} long"
         return DivergedError(f"step {step}: {what}: {where}")
+
+
+def _of_experts(found: Gradients) -> dict[str, Any]:
+    """Return the fields of a report that only models with mixtures of experts have."""
+    if found.routed is None:
+        return {}
+    losses = {name: x / max(1, found.count) for name, x in found.routed.losses.items()}
+    load = [[round(x, 4) for x in layer] for layer in found.routed.load.tolist()]
+    return {"balance": losses or None, "expert_load": load}
