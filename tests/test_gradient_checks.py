@@ -31,7 +31,7 @@ from tinyllm.ops import (
 )
 from tinyllm.ops import attention as attention_op
 from tinyllm.ops import recurrent as recurrent_op
-from tinyllm_numpy import attention as blocked
+from tinyllm_numpy import attention as by_tiles
 from tinyllm_numpy import losses as fused_losses
 
 
@@ -125,10 +125,10 @@ MISTAKES = {
     ),
     "softmax as if it were elementwise": (
         softmax.softmax_backward, "xp.sum(dy * y, axis=-1, keepdims=True)", "dy * y",
-        ["softmax", "attention", "tinyllm-sandwich"],
+        ["softmax", "attention"],
     ),
     "attention's softmax as if it were elementwise": (
-        blocked.blocked_backward, "dscores -= _rows(along[b, heads, rows])",
+        by_tiles.tiled_backward, "dscores -= _rows(along[b, heads, rows])",
         "dscores -= dscores * probs", ["llama"],
     ),
     "the residual around attention dropped": (
@@ -154,15 +154,16 @@ MISTAKES = {
         linear.linear_backward, "xp.sum(dy, axis=0)", "xp.mean(dy, axis=0)", ["linear", "qwen2"],
     ),
     "scores without 1/sqrt(d) on the way back": (
-        blocked.blocked_backward, "scale * (dscores @", "(dscores @", ["llama"],
+        by_tiles.tiled_backward, "(scale * dqueries)", "dqueries", ["llama"],
     ),
     "the formula's scores without it": (
-        attention_op.attention_backward, "dscores = scale *", "dscores =",
-        ["attention", "tinyllm-sandwich"],
+        attention_op.attention_backward, "dscores = scale *", "dscores =", ["attention"],
     ),
     "the soft cap without its slope": (
-        attention_op.attention_backward, "(1.0 - capped * capped)", "1.0",
-        ["attention", "tinyllm-sandwich"],
+        by_tiles.tiled_backward, "(1.0 - capped * capped)", "1.0", ["tinyllm-sandwich"],
+    ),
+    "the formula's soft cap without its slope": (
+        attention_op.attention_backward, "(1.0 - capped * capped)", "1.0", ["attention"],
     ),
     "a tied table without the head's gradient": (
         decoder.decoder_backward, "dembedding + dhead if tied else dembedding", "dembedding",
@@ -185,17 +186,17 @@ MISTAKES = {
         rope.rope_interleaved_backward, "-sin", "sin", ["rope_interleaved"],
     ),
     "a key head that hears only its first query head": (
-        blocked.blocked_backward, "dk[b, j, keys] += dscores.T @ queries",
+        by_tiles.tiled_backward, "dk[b, j, tile.keys] += dscores.T @ queries",
         "half = len(queries) // 2\n"
-        "            dk[b, j, keys] += dscores[:half].T @ queries[:half]", ["llama"],
+        "            dk[b, j, tile.keys] += dscores[:half].T @ queries[:half]", ["llama"],
     ),
     "a value head that hears only its first query head": (
-        blocked.blocked_backward, "dv[b, j, keys] += probs.T @ dout",
-        "half = len(dout) // 2\n            dv[b, j, keys] += probs[:half].T @ dout[:half]",
+        by_tiles.tiled_backward, "dv[b, j, tile.keys] += probs.T @ dout",
+        "half = len(dout) // 2\n            dv[b, j, tile.keys] += probs[:half].T @ dout[:half]",
         ["mistral"],
     ),
     "the mask forgotten on the way back": (
-        blocked.blocked_backward, "shape, hidden)", "shape, None)",
+        by_tiles.tiled_backward, "tile.of(b, heads), softcap)", "tile._replace(added=()), softcap)",
         ["llama", "mistral"],
     ),
     "gate and up changed places": (

@@ -1,6 +1,5 @@
 """The NumPy backend: runs everywhere, and is what the other backends are tested against."""
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -34,8 +33,8 @@ from numpy import (
     zeros_like,
 )
 
-from tinyllm.ops import attention as formula
-from tinyllm_numpy.attention import Blocked, blocked_backward, blocked_forward
+from tinyllm_numpy.attention import tiled_backward as attention_backward
+from tinyllm_numpy.attention import tiled_forward as attention_forward
 from tinyllm_numpy.erf import erf
 from tinyllm_numpy.losses import summed_cross_entropy
 from tinyllm_numpy.products import linear, pack
@@ -116,22 +115,3 @@ def sigmoid(x: Any, /) -> Any:
         y = np.exp(-x)
     y += 1.0
     return np.reciprocal(y, out=y)
-
-
-def attention_forward(
-    q: Any, k: Any, v: Any, bias: Any = None, /, **options: Any
-) -> tuple[Any, Any]:
-    """Mix values by how well queries match keys (see `tinyllm.backend.Backend`).
-
-    By blocks, or by the formula where there is a bias or a soft cap.
-    """
-    if bias is not None or options.get("softcap") is not None:
-        return formula.attention_forward(sys.modules[__name__], q, k, v, bias, **options)
-    return blocked_forward(q, k, v, mask=options.get("mask"), scale=options.get("scale"))
-
-
-def attention_backward(dy: Any, saved: Any, /) -> tuple[Any, Any, Any, Any]:
-    """Return the gradients of `attention_forward`, dq, dk, dv and dbias."""
-    if isinstance(saved, Blocked):
-        return *blocked_backward(dy, saved), None
-    return formula.attention_backward(sys.modules[__name__], dy, saved)

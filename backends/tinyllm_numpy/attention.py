@@ -1,179 +1,211 @@
-"""Attention by blocks of queries: the scores of a block are made, used and forgotten in the cache.
+"""Attention by tiles: the scores of a tile are made, used and forgotten in the cache.
 
-The whole (T, S) matrix of `tinyllm.ops.attention` is never in memory: a block of queries needs only
-its own rows of it, and of those only the keys that the mask shows to any of its queries, which
-halves the work on a causal text. The backward pass makes the scores again, from the logarithm of
-each row's sum, L = log Σ exp(S), as in Dao et al. 2022, "FlashAttention" (arXiv:2205.14135),
-section 3.1. Where there are few scores, as in decoding, all texts and heads are one block.
+The whole (T, S) matrix of `tinyllm.ops.attention` is never in memory. These are the tiles and the
+online softmax of `tinyllm.ops.flash` (Dao 2023, "FlashAttention-2", arXiv:2307.08691) in NumPy's
+own terms: tiles have the size of the cache, workers share the heads, what can be done in place is.
+Where there are few scores, as in decoding, all texts and heads are one tile.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinyllm.ops.flash_tiles import Mask, as_mask, tiles
 from tinyllm_numpy.threads import one_blas_thread, parallel_map
+from tinyllm_numpy.tiles import Tile, four_axes, seen_tiles
 
-ROWS = 128  # queries of a block, counting all heads that share their keys
-SMALL = 2**16  # scores: so few are one block
+ROWS = 128  # queries of a tile, counting all heads that share their keys
+COLUMNS = 512  # keys of a tile
+SMALL = 2**16  # scores: so few are one tile
 FEW = 2**12  # scores of a key head: with so few, going from head to head costs more than they do
 SHARED = 2**19  # scores: from here on it pays to share the heads among workers
 
 
-class Blocked(NamedTuple):
-    """What the forward pass keeps: its arguments, what it gave, and L (B, H, T, 1)."""
+class Tiled(NamedTuple):
+    """What the forward pass keeps: its arguments, what it gave, and L = log Σ exp(S)."""
 
-    q: Any
-    k: Any
-    v: Any
-    mask: Any
+    q: Any  # (B, H, T, d)
+    k: Any  # (B, K, S, d)
+    v: Any  # (B, K, S, e)
+    bias: Any  # (..., T, S), or None
+    mask: Mask | None
     scale: float
-    o: Any
-    logsum: Any
+    softcap: float | None
+    o: Any  # (B, H, T, e)
+    lse: Any  # (B, H, T, 1); 0 for a query that sees nothing
 
 
-class Hidden(NamedTuple):
-    """What is added to a block's scores: `bias` (h, r, n), for a run of n of its keys.
+def tiled_forward(
+    q: Any,
+    k: Any,
+    v: Any,
+    bias: Any = None,
+    /,
+    *,
+    mask: Any = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+) -> tuple[Any, Tiled]:
+    """O = softmax(c tanh(scale Q Kᵀ / c) + bias) V.
 
-    Where a mask is of truths, -inf or 0: adding is faster than choosing, and most keys of a causal
-    block are seen by all its queries.
-    """
-
-    run: slice
-    bias: Any
-
-
-def blocked_forward(
-    q: Any, k: Any, v: Any, *, mask: Any, scale: float | None
-) -> tuple[Any, Blocked]:
-    """O = softmax(scale Q Kᵀ) V.
-
-    q (B, H, T, d), k (B, K, S, d), v (B, K, S, e) -> o (B, H, T, e)
+    q (B, H, T, d), k (B, K, S, d), v (B, K, S, e), bias (..., T, S) -> o (B, H, T, e)
     """
     (B, H, T, d), (K, S) = q.shape, k.shape[1:3]
-    scale = d**-0.5 if scale is None else scale
+    mask, scale = as_mask(mask), d**-0.5 if scale is None else scale
     if B * H * T * S <= SMALL or H // K * T * S <= FEW:
-        hidden = None if mask is None else _hidden(mask, q.dtype)
+        tile = seen_tiles(mask, bias, slice(0, T), S, S, q.dtype)
         with one_blas_thread:
-            o, logsum = _forward(q.reshape(B, K, -1, d), k, v, (B, H, T, S), hidden, scale)
-        o, logsum = o.reshape(B, H, T, v.shape[-1]), logsum.reshape(B, H, T, 1)
-        return o, Blocked(q, k, v, mask, scale, o, logsum)
-    o, logsum = np.empty((B, H, T, v.shape[-1]), q.dtype), np.empty((B, H, T, 1), q.dtype)
+            o, lse = _attend(scale * q.reshape(B, K, -1, d), k, v, (B, H, T), tile, softcap)
+        o, lse = o.reshape(B, H, T, v.shape[-1]), lse.reshape(B, H, T, 1)
+        return o, Tiled(q, k, v, bias, mask, scale, softcap, o, lse)
+    o, lse = np.empty((B, H, T, v.shape[-1]), q.dtype), np.empty((B, H, T, 1), q.dtype)
 
-    def head(b: int, j: int, heads: slice, blocks: list[Any]) -> None:
-        for rows, keys, hidden in blocks:
-            queries = q[b, heads, rows]
-            o_block, sums = _forward(
-                _rows(queries), k[b, j, keys], v[b, j, keys],
-                (*queries.shape[:2], keys.stop - keys.start), hidden, scale,
-            )  # fmt: skip
-            o[b, heads, rows] = o_block.reshape(o[b, heads, rows].shape)
-            logsum[b, heads, rows] = sums.reshape(logsum[b, heads, rows].shape)
+    def head(b: int, j: int, heads: slice, rows: slice, seen: list[Tile]) -> None:
+        queries = q[b, heads, rows]
+        o_rows, lse_rows = _attend(
+            scale * _rows(queries), k[b, j], v[b, j], queries.shape[:2],
+            [tile.of(b, heads) for tile in seen], softcap,
+        )  # fmt: skip
+        o[b, heads, rows] = o_rows.reshape(o[b, heads, rows].shape)
+        lse[b, heads, rows] = lse_rows.reshape(lse[b, heads, rows].shape)
 
-    _for_each_key_head(head, q, k, mask)
-    return o, Blocked(q, k, v, mask, scale, o, logsum)
+    saved = Tiled(q, k, v, bias, mask, scale, softcap, o, lse)
+    for _ in _each_key_head(head, saved):
+        pass
+    return o, saved
 
 
-def blocked_backward(dy: Any, saved: Blocked) -> tuple[Any, Any, Any]:
+def tiled_backward(dy: Any, saved: Tiled) -> tuple[Any, Any, Any, Any]:
     """dV = Pᵀ dO,  dS = P ⊙ (dO Vᵀ - Σ dO ⊙ O),  dQ = scale dS K,  dK = scale dSᵀ Q.
 
-    P = exp(S - L), and Σ dO ⊙ O, over the features, is Σ dP ⊙ P over the keys (arXiv:2205.14135,
-    appendix B.2).
+    P = exp(S - L). With a soft cap dS is further multiplied by 1 - tanh²; dbias is dS before that.
     """
-    q, k, v, mask, scale, o, logsum = saved
-    dq, dk, dv = np.empty(q.shape, q.dtype), np.zeros(k.shape, k.dtype), np.zeros(v.shape, v.dtype)
+    q, k, v, bias, _, scale, softcap, o, lse = saved
+    dq, dk, dv = np.zeros(q.shape, q.dtype), np.zeros(k.shape, k.dtype), np.zeros(v.shape, v.dtype)
+    dbias = None if bias is None else np.zeros(bias.shape, bias.dtype)
     along = (dy * o).sum(axis=-1, keepdims=True)  # (B, H, T, 1)
 
-    def head(b: int, j: int, heads: slice, blocks: list[Any]) -> None:
-        for rows, keys, hidden in blocks:
-            queries, dout = scale * _rows(q[b, heads, rows]), _rows(dy[b, heads, rows])
-            shape = (*q[b, heads, rows].shape[:2], keys.stop - keys.start)
-            probs = _scores(queries, k[b, j, keys], shape, hidden)
-            probs -= _rows(logsum[b, heads, rows])
+    def head(b: int, j: int, heads: slice, rows: slice, seen: list[Tile]) -> list[Any]:
+        queries, dout = scale * _rows(q[b, heads, rows]), _rows(dy[b, heads, rows])
+        dqueries, shape, for_bias = np.zeros_like(queries), dq[b, heads, rows].shape, []
+        for tile in seen:
+            keys = k[b, j, tile.keys]
+            probs, capped = _scores(queries, keys, shape[:2], tile.of(b, heads), softcap)
+            probs -= _rows(lse[b, heads, rows])
             np.exp(probs, out=probs)
-            dv[b, j, keys] += probs.T @ dout
-            dscores = dout @ v[b, j, keys].T
+            dv[b, j, tile.keys] += probs.T @ dout
+            dscores = dout @ v[b, j, tile.keys].T
             dscores -= _rows(along[b, heads, rows])
             dscores *= probs
-            dqueries = scale * (dscores @ k[b, j, keys])
-            dq[b, heads, rows] = dqueries.reshape(q[b, heads, rows].shape)
-            dk[b, j, keys] += dscores.T @ queries
+            if dbias is not None:
+                for_bias.append((b, heads, tile, dscores.reshape(*shape[:2], -1)))
+            if capped is not None:
+                dscores = dscores * (1.0 - capped * capped)
+            dqueries += dscores @ keys
+            dk[b, j, tile.keys] += dscores.T @ queries
+        dq[b, heads, rows] = (scale * dqueries).reshape(shape)
+        return for_bias
 
-    _for_each_key_head(head, q, k, mask)
-    return dq, dk, dv
+    for parts in _each_key_head(head, saved):
+        for b, heads, tile, dscores in parts:  # in their order, whichever worker was first
+            _add_to(four_axes(dbias), b, heads, tile, dscores)
+    return dq, dk, dv, dbias
 
 
-def _forward(
-    q: Any, k: Any, v: Any, shape: tuple[int, ...], hidden: Hidden | None, scale: float
+def _attend(
+    q: Any, k: Any, v: Any, shape: tuple[int, ...], seen: list[Tile], softcap: float | None
 ) -> tuple[Any, Any]:
-    """One block: q (..., N, d), k (..., n, d), v (..., n, e) -> o (..., N, e), L (..., N, 1)."""
-    scores = _scores(scale * q, k, shape, hidden)
-    highest = np.maximum.reduce(scores, axis=-1, keepdims=True)
-    if hidden is not None:
-        highest[highest == -np.inf] = 0.0  # a query that sees nothing gives 0
-    scores -= highest
-    np.exp(scores, out=scores)
-    total = np.add.reduce(scores, axis=-1, keepdims=True)
-    if hidden is not None:
-        total[total == 0.0] = 1.0
-    o = np.matmul(scores, v)
+    """One block of queries, tile by tile: q (..., N, d) -> o (..., N, e), L (..., N, 1).
+
+    `shape` is what N counts: heads and queries, and texts where they are one tile. A maximum that
+    rises rescales all that was summed before it.
+    """
+    first, *others = seen
+    o, total, highest = _weighed(q, k, v, shape, first, softcap, None)
+    for tile in others:
+        new, summed, top = _weighed(q, k, v, shape, tile, softcap, highest)
+        rescale = np.exp(highest - _finite(top))
+        o = rescale * o + new
+        total = rescale * total + summed
+        highest = top
+    if any(tile.added for tile in seen):
+        highest = _finite(highest)
+        total[total == 0.0] = 1.0  # a query that sees nothing gives 0
     o /= total
-    highest += np.log(total)
-    return o, highest
+    return o, highest + np.log(total)
 
 
-def _scores(q: Any, k: Any, shape: tuple[int, ...], hidden: Hidden | None) -> Any:
-    """S = Q Kᵀ, and -inf where hidden; `shape` has heads and queries as `hidden` has them."""
-    scores = np.matmul(q, k.swapaxes(-1, -2))
-    if hidden is not None:
-        scores.reshape(shape)[..., hidden.run] += hidden.bias
-    return scores
+def _weighed(
+    q: Any,
+    k: Any,
+    v: Any,
+    shape: tuple[int, ...],
+    tile: Tile,
+    softcap: float | None,
+    least: Any,
+) -> tuple[Any, Any, Any]:
+    """One tile: exp(S - m) V, Σ exp(S - m), and the maximum m of S and `least`, row by row."""
+    scores, _ = _scores(q, k[..., tile.keys, :], shape, tile, softcap)
+    top = np.maximum.reduce(scores, axis=-1, keepdims=True)
+    top = top if least is None else np.maximum(top, least)
+    scores -= _finite(top) if tile.added else top
+    np.exp(scores, out=scores)
+    return scores @ v[..., tile.keys, :], _row_sums(scores), top
 
 
-def _for_each_key_head(head: Callable[..., None], q: Any, k: Any, mask: Any) -> None:
-    """Call head(b, j, query heads, blocks) for every text b and key head j; share many scores."""
-    (B, H, T, _), (K, S) = q.shape, k.shape[1:3]
-    height = max(1, ROWS * K // H)
-    rows = [slice(start, min(start + height, T)) for start in range(0, T, height)]
-    blocks = [(run, slice(0, S), None) for run in rows]
-    full = None if mask is None else np.broadcast_to(mask, (B, H, T, S))
-    plans: dict[tuple[int, int], list[Any]] = {}
-    items = []
-    for b in range(B):
-        for j in range(K):
-            heads = slice(j * H // K, (j + 1) * H // K)
-            if full is not None:
-                same = (b if full.strides[0] else 0, j if full.strides[1] else 0)  # as for others?
-                if same not in plans:
-                    of = full[b, heads] if full.strides[1] else full[b, :1]
-                    plans[same] = [_plan(of, run, q.dtype) for run in rows]
-                blocks = plans[same]
-            items.append((b, j, heads, blocks))
+def _row_sums(x: Any) -> Any:
+    """Add up rows; those of a matrix by BLAS, which is three times as fast."""
+    if x.ndim > 2:
+        return np.add.reduce(x, axis=-1, keepdims=True)
+    return (x @ np.ones(x.shape[-1], x.dtype))[:, None]
+
+
+def _finite(highest: Any) -> Any:
+    """Put 0 for the maximum of nothing: -inf less -inf would be NaN."""
+    return np.where(highest == -np.inf, 0.0, highest)
+
+
+def _scores(
+    q: Any, k: Any, shape: tuple[int, ...], tile: Tile, softcap: float | None
+) -> tuple[Any, Any]:
+    """S = Q Kᵀ, capped, and with what is added; also tanh(S / c) where there is a soft cap."""
+    scores, capped = q @ k.swapaxes(-1, -2), None
+    if softcap is not None:
+        capped = np.tanh(scores / softcap)
+        scores = softcap * capped
+    for added in tile.added:
+        scores.reshape(*shape, -1)[..., added.run] += added.values
+    return scores, capped
+
+
+def _each_key_head(head: Callable[..., Any], x: Tiled) -> Iterator[Any]:
+    """Call head(text, key head, its query heads, rows, tiles) for all, and yield what they give.
+
+    A block of rows after another, so that what a mask says of it is made once, and let go of.
+    """
+    (B, H, T, _), (K, S) = x.q.shape, x.k.shape[1:3]
+    items = [(b, j, slice(j * H // K, (j + 1) * H // K)) for b in range(B) for j in range(K)]
+    shared = B * H * T * S >= SHARED
     with one_blas_thread:
-        if B * H * T * S >= SHARED:
-            parallel_map(lambda item: head(*item), items)
-        else:
-            for item in items:
-                head(*item)
+        for rows in tiles(T, max(1, ROWS * K // H)):
+            seen = seen_tiles(x.mask, x.bias, rows, S, COLUMNS, x.q.dtype)
+            block = partial(_call, head, rows, seen)
+            yield from parallel_map(block, items) if shared else map(block, items)
 
 
-def _plan(mask: Any, rows: slice, dtype: Any) -> tuple[slice, slice, Hidden | None]:
-    """Find the keys that any query of a block sees, and of those the hidden: mask (h, T, S)."""
-    seen = mask[:, rows] if mask.dtype == bool else mask[:, rows] > -np.inf
-    visible = np.flatnonzero(seen.any(axis=(0, 1)))
-    keys = slice(int(visible[0]), int(visible[-1]) + 1) if len(visible) else slice(0, 1)
-    return rows, keys, _hidden(mask[:, rows, keys], dtype)
+def _call(head: Callable[..., Any], rows: slice, seen: list[Tile], item: tuple[Any, ...]) -> Any:
+    return head(*item, rows, seen)
 
 
-def _hidden(mask: Any, dtype: Any) -> Hidden | None:
-    """Turn a mask (..., n) into what is added to scores; None if nothing is hidden."""
-    if mask.dtype != bool:
-        return Hidden(slice(0, mask.shape[-1]), mask)
-    somewhere = np.flatnonzero(~mask.all(axis=tuple(range(mask.ndim - 1))))
-    if not len(somewhere):
-        return None
-    run = slice(int(somewhere[0]), int(somewhere[-1]) + 1)
-    return Hidden(run, np.where(mask[..., run], 0.0, -np.inf).astype(dtype))
+def _add_to(dbias: Any, b: int, heads: slice, tile: Tile, dscores: Any) -> None:
+    """Add dscores (h, r, n) to its place in dbias, any of whose axes may be 1."""
+    place = [slice(b, b + 1), heads, tile.rows, tile.keys]
+    ones = [axis for axis in range(4) if dbias.shape[axis] == 1]
+    for axis in ones:
+        place[axis] = slice(0, 1)
+    dbias[tuple(place)] += dscores[None].sum(axis=tuple(ones), keepdims=True)
 
 
 def _rows(x: Any) -> Any:

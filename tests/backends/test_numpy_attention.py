@@ -1,4 +1,4 @@
-"""tinyllm_numpy.attention: by blocks as by the formula, forward and backward."""
+"""tinyllm_numpy.attention: by tiles as by the formula, forward and backward."""
 
 import numpy as np
 import pytest
@@ -8,31 +8,33 @@ from hypothesis import strategies as st
 import tinyllm_numpy
 from strategies import rngs
 from tinyllm.ops.attention import attention_backward, attention_forward, attention_mask
-from tinyllm_numpy import attention as blocks
+from tinyllm.ops.position_mask import PositionMask
+from tinyllm_numpy import attention as by_tiles
 
-SIZES = {"one block": (2**16, 2**19), "one worker": (0, 2**19), "shared": (0, 0)}
+SIZES = {"one tile": (2**16, 2**19), "one worker": (0, 2**19), "shared": (0, 0)}
 
 
 @pytest.fixture(params=SIZES.values(), ids=SIZES.keys(), autouse=True)
-def small_blocks(request, monkeypatch):
-    """Few scores are one block, or are cut up into blocks of a few rows."""
-    monkeypatch.setattr(blocks, "ROWS", 6)
-    monkeypatch.setattr(blocks, "SMALL", request.param[0])
-    monkeypatch.setattr(blocks, "SHARED", request.param[1])
+def small_tiles(request, monkeypatch):
+    """Few scores are one tile, or are cut up into tiles of a few rows and columns."""
+    monkeypatch.setattr(by_tiles, "ROWS", 6)
+    monkeypatch.setattr(by_tiles, "COLUMNS", 5)
+    monkeypatch.setattr(by_tiles, "SMALL", request.param[0])
+    monkeypatch.setattr(by_tiles, "SHARED", request.param[1])
 
 
-def compare(q, k, v, mask, scale=None, tolerance=1e-13):
-    o, saved = tinyllm_numpy.attention_forward(q, k, v, mask=mask, scale=scale)
-    assert isinstance(saved, blocks.Blocked)
-    expected, s_expected = attention_forward(tinyllm_numpy, q, k, v, mask=mask, scale=scale)
+def compare(q, k, v, bias=None, *, tolerance=1e-13, **options):
+    xp = tinyllm_numpy
+    o, saved = xp.attention_forward(q, k, v, bias, **options)
+    expected, s_expected = attention_forward(xp, q, k, v, bias, **options)
     np.testing.assert_allclose(o, expected, atol=tolerance)
     dy = np.random.default_rng(3).standard_normal(o.shape)
-    grads = tinyllm_numpy.attention_backward(dy, saved)
-    for name, got, wanted in zip(
-        ("dq", "dk", "dv"), grads, attention_backward(tinyllm_numpy, dy, s_expected)
-    ):
-        np.testing.assert_allclose(got, wanted, atol=tolerance, err_msg=name)
-    assert grads[3] is None
+    grads, wanted = xp.attention_backward(dy, saved), attention_backward(xp, dy, s_expected)
+    for name, got, want in zip(("dq", "dk", "dv", "dbias"), grads, wanted, strict=True):
+        if want is None:
+            assert got is None
+        else:
+            np.testing.assert_allclose(got, want, atol=tolerance, err_msg=name)
 
 
 @given(
@@ -53,14 +55,18 @@ def test_any_mask(B, heads, T, S, mask, added, scale, rng):
     seen = None if shape is None else rng.random(shape) < 0.5
     if seen is not None and added:
         seen = np.where(seen, rng.standard_normal(shape), -np.inf)
-    compare(q, k, v, seen, scale)
+    compare(q, k, v, mask=seen, scale=scale)
 
 
 @given(st.integers(1, 20), st.integers(0, 9), st.sampled_from([None, 1, 3, 100]), rngs)
 def test_causal_and_windowed_text_after_a_cache(T, earlier, window, rng):
     q, k, v = (rng.standard_normal((1, 2, n, 4)) for n in (T, T + earlier, T + earlier))
     positions = np.arange(T + earlier)
-    compare(q, k, v, attention_mask(tinyllm_numpy, positions[earlier:], positions, window=window))
+    mask = PositionMask(queries=positions[earlier:], keys=positions, window=window)
+    compare(q, k, v, mask=mask)
+    compare(
+        q, k, v, mask=attention_mask(tinyllm_numpy, positions[earlier:], positions, window=window)
+    )
 
 
 def test_a_query_that_sees_nothing_gives_zero_and_takes_no_gradient():
@@ -78,19 +84,35 @@ def test_a_query_that_sees_nothing_gives_zero_and_takes_no_gradient():
 def test_heads_that_are_views_of_one_product_keep_their_dtype():
     qkv = np.random.default_rng(0).standard_normal((1, 9, 3 * 8), dtype=np.float32)
     q, k, v = (part.reshape(1, 9, 2, 4).transpose(0, 2, 1, 3) for part in np.split(qkv, 3, axis=-1))
-    compare(q, k, v, np.tril(np.ones((9, 9), bool)), tolerance=1e-6)
+    compare(q, k, v, mask=np.tril(np.ones((9, 9), bool)), tolerance=1e-6)
     o, saved = tinyllm_numpy.attention_forward(q, k, v)
     assert o.dtype == np.float32
     grads = tinyllm_numpy.attention_backward(o, saved)
     assert {g.dtype for g in grads[:3]} == {np.dtype(np.float32)}
 
 
-def test_a_bias_or_a_soft_cap_goes_by_the_formula():
-    q, k, v = np.random.default_rng(0).standard_normal((3, 1, 2, 7, 4))
-    for options in ({"bias": np.ones((7, 7))}, {"softcap": 2.0}):
-        bias = options.pop("bias", None)
-        o, saved = tinyllm_numpy.attention_forward(q, k, v, bias, **options)
-        expected, _ = attention_forward(tinyllm_numpy, q, k, v, bias, **options)
-        assert np.array_equal(o, expected)
-        assert not isinstance(saved, blocks.Blocked)
-        assert len(tinyllm_numpy.attention_backward(np.ones_like(o), saved)) == 4
+@given(
+    st.sampled_from([(1, 1, 9, 11), (1, 4, 9, 11), (2, 1, 9, 1), (2, 4, 1, 11), (9, 11), (1, 1)]),
+    st.sampled_from([None, 2.0]),
+    st.booleans(),
+    rngs,
+)
+def test_a_bias_and_its_gradient_and_a_soft_cap(shape, softcap, causal, rng):
+    q, k = rng.standard_normal((2, 4, 9, 4)), rng.standard_normal((2, 2, 11, 4))
+    mask = PositionMask(queries=np.arange(2, 11), keys=np.arange(11), causal=causal)
+    bias = rng.standard_normal(shape)
+    compare(q, k, rng.standard_normal((2, 2, 11, 5)), bias, mask=mask, softcap=softcap)
+
+
+@given(st.integers(0, 8), st.sampled_from([None, 3]), st.booleans(), rngs)
+def test_left_padded_rows_and_slopes_by_rule(padding, window, sloping, rng):
+    q, k, v = rng.standard_normal((3, 2, 2, 9, 4))
+    positions = np.arange(9) - np.array([[0], [padding]])
+    slopes = rng.random(2) if sloping else None
+    rule = PositionMask(queries=positions, keys=positions, window=window, slopes=slopes)
+    compare(q, k, v, mask=rule)
+
+
+def test_a_soft_cap_of_large_scores_takes_no_shortcut():
+    q, k, v = 100 * np.random.default_rng(0).standard_normal((3, 1, 2, 7, 4))
+    compare(q, k, v, softcap=2.0, tolerance=1e-11)

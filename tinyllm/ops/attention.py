@@ -4,6 +4,7 @@ This is attention as the formula has it, with the whole (T, S) matrix of scores 
 """
 
 from tinyllm.backend import Array, Backend, Saved
+from tinyllm.ops.flash_tiles import Mask, as_mask
 from tinyllm.ops.softmax import softmax_backward, softmax_forward
 
 
@@ -14,7 +15,7 @@ def attention_forward(
     v: Array,
     bias: Array | None = None,
     *,
-    mask: Array | None = None,
+    mask: Array | Mask | None = None,
     scale: float | None = None,
     softcap: float | None = None,
 ) -> tuple[Array, Saved]:
@@ -26,9 +27,9 @@ def attention_forward(
     is given (Gemma Team 2024, arXiv:2408.00118, section 2). Query head h uses key head h // (H/K):
     H = K is multi-head, K = 1 multi-query, between is grouped-query attention (Ainslie et al. 2023,
     arXiv:2305.13245). `mask` is True where a query may attend, or is of floats that are added to
-    the scores, -inf where it may not; a query that may attend to nothing gets 0. Like `bias`, which
-    unlike it has a gradient, it broadcasts against (B, H, T, S). Vaswani et al. 2017
-    (arXiv:1706.03762), eq. 1.
+    the scores, -inf where it may not, or a rule that makes either (`tinyllm.ops.position_mask`); a
+    query that may attend to nothing gets 0. Like `bias`, which unlike it has a gradient, it
+    broadcasts against (B, H, T, S). Vaswani et al. 2017 (arXiv:1706.03762), eq. 1.
     """
     B, H, T, d = q.shape
     S = k.shape[2]
@@ -41,6 +42,8 @@ def attention_forward(
         scores = softcap * capped
     if bias is not None:
         scores = scores + bias
+    rule = as_mask(mask)
+    mask = None if rule is None else rule.tile(xp, slice(None), slice(None))
     if mask is not None:
         hidden = xp.asarray(-xp.inf, dtype=scores.dtype)
         scores = xp.where(mask, scores, hidden) if mask.dtype == xp.bool else scores + mask

@@ -99,8 +99,7 @@ def operands(
     K, S, e = k.shape[1], k.shape[2], v.shape[3]
     if min(tile) < 1:
         raise UsageError(f"the tile is {tile}, expected at least 1 row and 1 column")
-    if mask is not None and not hasattr(mask, "hides"):
-        mask = ArrayMask(mask)
+    mask = as_mask(mask)
     for name, x in (("bias", bias), ("mask", mask)):
         if x is not None and not (x.shape[-2] in (1, T) and x.shape[-1] in (1, S)):
             raise UsageError(f"the {name} is for {x.shape[-2:]} queries and keys, not {(T, S)}")
@@ -115,6 +114,11 @@ def operands(
         softcap=softcap,
         tile=tile,
     )
+
+
+def as_mask(mask: Array | Mask | None) -> Mask | None:
+    """Return a mask that can be asked for a tile; an array is wrapped."""
+    return mask if mask is None or hasattr(mask, "hides") else ArrayMask(mask)
 
 
 def tiles(n: int, size: int) -> list[slice]:
