@@ -1,12 +1,11 @@
-"""tinyllm.models.families: what the configs of each family say, and the sizes of published ones."""
+"""tinyllm.models.families: what the configs of each family say."""
 
 import dataclasses
-import math
 
 import pytest
 
+from models.published import published_config
 from tinyllm.errors import ConfigError
-from tinyllm.models.config import param_shapes
 from tinyllm.models.config_json import read_config_json, write_config_json
 from tinyllm.models.positions import Alibi, FalconAlibi, Learned
 from tinyllm.models.rope import Rope
@@ -68,61 +67,37 @@ def gemma2(D, F, L, H, K, **more):
             **more}  # fmt: skip
 
 
-_FALCON_NEW = {"new_decoder_architecture": True, "num_kv_heads": 8}
-PUBLISHED = {  # parameters, as their authors' implementations count them
-    "GPT-2 small": (124_439_808, gpt2(768, 12, 12)),
-    "GPT-2 XL": (1_557_611_200, gpt2(1600, 48, 25)),
-    "GPT-3": (174_604_259_328, gpt2(12288, 96, 96, n_positions=2048)),
-    "OPT 125M": (125_239_296, opt(768, 12, 12)),
-    "OPT 1.3B": (1_315_758_080, opt(2048, 24, 32)),
-    "BLOOM 560M": (559_214_592, bloom(1024, 24, 16)),
-    "BLOOM 1.1B": (1_065_314_304, bloom(1536, 24, 16)),
-    "BLOOM 3B": (3_002_557_440, bloom(2560, 30, 32)),
-    "BLOOM 7B": (7_069_016_064, bloom(4096, 30, 32)),
-    "Pythia 2.8B": (2_775_208_960, neox(2560, 32, 32)),
-    "MPT 7B": (6_649_286_656, mpt(4096, 32, 32, 2048)),
-    "MPT 30B": (29_957_200_896, mpt(7168, 48, 64, 8192)),
-    "Falcon 7B": (6_921_720_704, falcon(4544, 32, 71)),
-    "Falcon 40B": (41_303_293_952, falcon(8192, 60, 128, **_FALCON_NEW)),
-    "Falcon 180B": (178_557_088_768, falcon(14848, 80, 232, **_FALCON_NEW)),
-    "Gemma 2 2B": (2_614_341_888, gemma2(2304, 9216, 26, 8, 4)),
-}
-
-
 def read(values):
     return read_config_json({k: v for k, v in values.items() if v is not ...}, "config.json")
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_the_parameters_of_published_models(name):
-    count, values = PUBLISHED[name]
-    config = read(values)
-    assert sum(map(math.prod, param_shapes(config).values())) == count
-    assert read_config_json(write_config_json(config, "bfloat16"), name) == config
+MADE_OF = {
+    "openai-community/gpt2": ("pre", "layernorm", "gelu_tanh", Learned()),
+    "facebook/opt-125m": ("pre", "layernorm", "relu", Learned(offset=2)),
+    "bigscience/bloom-3b": ("pre", "layernorm", "gelu_bloom", Alibi()),
+    "mosaicml/mpt-7b": ("pre", "layernorm_without_bias", "gelu", Alibi()),
+    "EleutherAI/pythia-2.8b": ("parallel", "layernorm", "gelu", Rope(theta=10000.0, fraction=0.25)),
+    "tiiuae/falcon-7b": ("parallel_one_norm", "layernorm", "gelu", Rope(theta=10000.0)),
+    "tiiuae/falcon-40b": ("parallel", "layernorm", "gelu", Rope(theta=10000.0)),
+    "google/gemma-2-2b": ("sandwich", "rmsnorm_plus_one", "geglu_tanh", Rope(theta=10000.0)),
+}
 
 
-def test_what_the_families_are_made_of():
-    read_as = {name: read(values) for name, (_, values) in PUBLISHED.items()}
-    pieces = {name: (c.layout, c.norm, c.mlp) for name, c in read_as.items()}
-    assert pieces["GPT-2 small"] == ("pre", "layernorm", "gelu_tanh")
-    assert pieces["OPT 125M"] == ("pre", "layernorm", "relu")
-    assert pieces["BLOOM 3B"] == ("pre", "layernorm", "gelu_bloom")
-    assert pieces["Pythia 2.8B"] == ("parallel", "layernorm", "gelu")
-    assert pieces["MPT 7B"] == ("pre", "layernorm_without_bias", "gelu")
-    assert pieces["Falcon 7B"] == ("parallel_one_norm", "layernorm", "gelu")
-    assert pieces["Falcon 40B"] == ("parallel", "layernorm", "gelu")
-    assert pieces["Gemma 2 2B"] == ("sandwich", "rmsnorm_plus_one", "geglu_tanh")
-    assert read_as["GPT-2 small"].positions == Learned()
-    assert read_as["OPT 125M"].positions == Learned(offset=2)
-    assert read_as["BLOOM 3B"].positions == read_as["MPT 7B"].positions == Alibi()
-    assert read_as["Pythia 2.8B"].positions == Rope(theta=10000.0, fraction=0.25)
-    assert [read_as[f"Falcon {size}"].n_kv_heads for size in ("7B", "40B")] == [1, 8]
-    assert read_as["BLOOM 3B"].embedding_norm
-    gemma = read_as["Gemma 2 2B"]
+@pytest.mark.parametrize("name", MADE_OF)
+def test_what_the_families_are_made_of(name):
+    config = published_config(name)
+    assert (config.layout, config.norm, config.mlp, config.positions) == MADE_OF[name]
+    assert config.tie_embeddings == (name != "EleutherAI/pythia-2.8b")
+
+
+def test_what_only_some_families_have():
+    falcons = [published_config(f"tiiuae/falcon-{size}") for size in ("7b", "40b")]
+    assert [config.n_kv_heads for config in falcons] == [1, 8]
+    assert published_config("bigscience/bloom-3b").embedding_norm
+    gemma = published_config("google/gemma-2-2b")
     assert gemma.windows == (4096, None) * 13
     assert (gemma.attention_softcap, gemma.logit_softcap) == (50.0, 30.0)
     assert (gemma.attention_scale, gemma.embedding_scale) == (1 / 16, 48.0)
-    assert [c.tie_embeddings for c in read_as.values()].count(False) == 1  # Pythia
 
 
 SMALL = {

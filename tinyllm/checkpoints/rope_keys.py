@@ -12,10 +12,10 @@ KINDS = ("default", "linear", "dynamic", "llama3", "yarn")
 DEFAULT_THETA = 10000.0  # of files older than the key: the first Llama's
 
 
-def find_rope(config: KeyReader) -> tuple[float, str, KeyReader]:
+def find_rope(config: KeyReader, *, default: float = DEFAULT_THETA) -> tuple[float, str, KeyReader]:
     """Return the base, the kind of scaling, and the object with the kind's numbers.
 
-    Raises ConfigError where two places contradict each other, or the kind is not known.
+    `default` is the base where no place gives one. Raises ConfigError where two places contradict each other, or the kind is not known.
     """
     base = _base(config)
     branches = [
@@ -31,7 +31,7 @@ def find_rope(config: KeyReader) -> tuple[float, str, KeyReader]:
             f"{config.where}: rope_theta is {bases[0]} in one place and {bases[1]} in another"
         )
     keys = branches[0] if branches else KeyReader({}, config.where)
-    return bases[0] if bases else DEFAULT_THETA, _kind(keys), keys
+    return bases[0] if bases else default, _kind(keys), keys
 
 
 def _base(keys: KeyReader) -> float | None:

@@ -26,7 +26,7 @@ def _read_mixtral(keys: KeyReader, sizes: Sizes) -> dict[str, Any]:
     routing = Routing(k=keys.integer("num_experts_per_tok", 1, n_experts), renormalise=True)
     return {
         "windows": (keys.integer("sliding_window", 1, 2**31, default=None),) * sizes.n_layers,
-        "positions": read_rope(keys, sizes),
+        "positions": read_rope(keys, sizes, theta=1e6),
         "experts": Experts(n_experts=n_experts, d_ff=sizes.d_ff, routing=routing),
     }
 

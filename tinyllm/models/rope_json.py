@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from tinyllm.checkpoints.rope_keys import find_rope
+from tinyllm.checkpoints.rope_keys import DEFAULT_THETA, find_rope
 from tinyllm.checkpoints.sizes import Sizes, check_pairs
 from tinyllm.key_reader import KeyReader
 from tinyllm.models.rope import Rope, rotated
@@ -13,16 +13,19 @@ PARTIAL = "partial_rotary_factor"
 LARGEST = 1e6  # of a factor: far beyond any that was published, and no power of it overflows
 
 
-def read_rope(config: KeyReader, sizes: Sizes, *, partial: bool = False) -> Rope:
+def read_rope(
+    config: KeyReader, sizes: Sizes, *, partial: bool = False, theta: float = DEFAULT_THETA
+) -> Rope:
     """Read what the config says of RoPE. Raises ConfigError for a kind or a key it does not know.
 
-    `partial` says whether the family can turn a part of each head, `partial_rotary_factor` of it.
+    `partial` says whether the family can turn a part of each head, `partial_rotary_factor` of it;
+    `theta` is the family's base where the file gives none.
 
     The model's `max_seq_len` is the original context of the `dynamic` kind, and of the `yarn` kind
     where the file gives none.
     """
-    theta, kind, keys = find_rope(config)
-    rope = _read_kind(keys, kind, theta, sizes.max_seq_len)
+    base, kind, keys = find_rope(config, default=theta)
+    rope = _read_kind(keys, kind, base, sizes.max_seq_len)
     fractions = [branch.number(PARTIAL, 0.0, 1.0, default=None) for branch in (keys, config)]
     told = {fraction for fraction in fractions if fraction is not None}
     if told - {1.0} and not partial:
