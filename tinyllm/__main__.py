@@ -28,6 +28,7 @@ COMMANDS = {
     "prune": "make a model smaller: zeros in its weights, or fewer layers",
     "convert": "turn llama2.c files and Meta's layout into Hugging Face's, and back",
     "info": "say what a model is, and what it needs",
+    "bench": "measure speed and memory by the length of a text",
     "gradcheck": "check every gradient against central differences",
     "doctor": "say what this machine has for tinyllm, and what is wrong with it",
 }

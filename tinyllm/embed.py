@@ -14,16 +14,11 @@ if __name__ == "__main__":
 
     interrupts.end_quietly()
 
-import argparse
-import difflib
 import sys
 from collections.abc import Sequence
 
-from tinyllm.cli.arguments import add_common
-from tinyllm.cli.command import Parser, run_command
 from tinyllm.cli.embed import ask, evaluate, plot, train
-from tinyllm.cli.terminal import Messages
-from tinyllm.errors import UsageError
+from tinyllm.cli.parts import run_part
 
 PARTS = {
     "train": train.main,
@@ -36,22 +31,7 @@ PARTS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Hand over to the part that the first word names; return its exit code."""
-    words = sys.argv[1:] if argv is None else list(argv)
-    if words and words[0] in PARTS:
-        return PARTS[words[0]](words[1:])
-    parser = Parser(prog="python -m tinyllm.embed", usage="%(prog)s PART …", description=__doc__)
-    add_common(parser)
-    parser.add_argument("part", nargs="?", help=argparse.SUPPRESS)
-    return run_command(parser, explain, words[:1])
-
-
-def explain(args: argparse.Namespace, messages: Messages) -> int:
-    """Refuse what is no part of the command."""
-    if args.part is None:
-        raise UsageError(f"which part? There are {', '.join(PARTS)}")
-    near = difflib.get_close_matches(args.part, PARTS, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(PARTS)}"
-    raise UsageError(f"there is no part {args.part!r}; {hint}")
+    return run_part("embed", __doc__, PARTS, argv)
 
 
 if __name__ == "__main__":

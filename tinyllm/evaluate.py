@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinyllm.cli.arguments import add_common, add_model, load_model, whole
 from tinyllm.cli.command import Parser, run_command
+from tinyllm.cli.parts import run_part
 from tinyllm.cli.terminal import Messages
 from tinyllm.cli.text_input import read_text_file
 from tinyllm.errors import UsageError
@@ -49,19 +50,7 @@ _SEPARATOR = "<|endoftext|>"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Hand over to the part that the first word names; return its exit code."""
-    words = sys.argv[1:] if argv is None else list(argv)
-    if words and words[0] in PARTS:
-        return PARTS[words[0]](words[1:])
-    parser = Parser(prog="python -m tinyllm.evaluate", usage="%(prog)s PART …", description=__doc__)
-    add_common(parser)
-    parser.add_argument("part", nargs="?", help=argparse.SUPPRESS)
-    return run_command(parser, explain, words[:1])
-
-
-def explain(args: argparse.Namespace, messages: Messages) -> int:
-    """Refuse what is no part of the command."""
-    what = "which part?" if args.part is None else f"there is no part {args.part!r};"
-    raise UsageError(f"{what} there are {' and '.join(PARTS)}")
+    return run_part("evaluate", __doc__, PARTS, argv)
 
 
 def perplexity_main(argv: Sequence[str]) -> int:

@@ -18,12 +18,10 @@ from pathlib import Path
 
 from tinyllm.cli.arguments import add_common, real
 from tinyllm.cli.command import Parser, run_command
-from tinyllm.cli.figure import Run, draw, points, sparkline
+from tinyllm.cli.figure import Run, check_picture, draw, points, sparkline
 from tinyllm.cli.terminal import Messages, is_terminal
 from tinyllm.errors import UsageError
 from tinyllm.shown import plain
-
-FORMATS = (".svg", ".png", ".pdf")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,9 +44,8 @@ def plot(args: argparse.Namespace, messages: Messages) -> int:
     shows = is_terminal(sys.stdout)
     if args.out is None and not shows:
         raise UsageError("there is nothing to draw on: give a file with -o, like -o loss.svg")
-    if args.out is not None and Path(args.out).suffix not in FORMATS:
-        expected = ", ".join(FORMATS)
-        raise UsageError(f"{plain(args.out)}: a picture's name ends with one of {expected}")
+    if args.out is not None:
+        check_picture(Path(args.out))
     if not 0 <= args.smooth < 1:
         raise UsageError(f"smooth is {args.smooth}, expected at least 0 and below 1")
     runs = [_read(Path(run)) for run in args.runs]

@@ -84,8 +84,8 @@ def test_a_terminal_sees_how_far_it_is(model, text):
 
 
 BAD = {
-    "no part": ([], "which part? there are perplexity and choices"),
-    "another part": (["bleu"], "there is no part 'bleu'; there are perplexity and choices"),
+    "no part": ([], "which part? There are perplexity, choices"),
+    "another part": (["bleu"], "there is no part 'bleu'; there are perplexity, choices"),
     "no text": (["perplexity", "--text", "none.txt"], "none.txt: no such file"),
     "an empty text": (["perplexity", "--text", "empty"], "fewer than two tokens"),
     "not UTF-8": (["perplexity", "--text", "binary"], "binary: is not UTF-8 at byte 3"),

@@ -31,11 +31,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         help="a model's folder, or its id in the local Hugging Face cache (default: the small model"
         " that ships with tinyllm)",
     )  # fmt: skip
-    group.add_argument(
-        "--backend", choices=["numpy", "cupy"],
-        default=os.environ.get("TINYLLM_BACKEND") or "numpy",
-        help="numpy: the CPU; cupy: an NVIDIA GPU (default: $TINYLLM_BACKEND, or numpy)",
-    )  # fmt: skip
+    add_backend(group)
     group.add_argument(
         "--dtype", choices=["float32", "float64"], default="float32",
         help="what to compute with (default: float32)",
@@ -48,6 +44,15 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--force", action="store_true", help="load a model that takes more memory than there is"
     )
+
+
+def add_backend(group: argparse._ActionsContainer) -> None:
+    """Add the flag that says where to compute."""
+    group.add_argument(
+        "--backend", choices=["numpy", "cupy"],
+        default=os.environ.get("TINYLLM_BACKEND") or "numpy",
+        help="numpy: the CPU; cupy: an NVIDIA GPU (default: $TINYLLM_BACKEND, or numpy)",
+    )  # fmt: skip
 
 
 def load_model(args: argparse.Namespace, messages: Messages) -> "Model":

@@ -10,14 +10,13 @@ else in word2vec's text format.
 """
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinyllm.cli.arguments import add_common, real, whole
+from tinyllm.cli.arguments import add_backend, add_common, real, whole
 from tinyllm.cli.command import Parser, run_command
 from tinyllm.cli.embed.flags import at_least, check_new, check_output, write_json
 from tinyllm.cli.terminal import Messages
@@ -46,11 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--method", choices=list(METHODS), default="skip-gram")
     _add_numbers(parser)
     parser.add_argument("--keep-case", action="store_true", help="do not make letters lower case")
-    parser.add_argument(
-        "--backend", choices=["numpy", "cupy"],
-        default=os.environ.get("TINYLLM_BACKEND") or "numpy",
-        help="numpy: the CPU; cupy: an NVIDIA GPU (default: $TINYLLM_BACKEND, or numpy)",
-    )  # fmt: skip
+    add_backend(parser)
     parser.add_argument("--json", action="store_true", help="print what was done as JSON")
     add_common(parser)
     return run_command(parser, train, argv)
