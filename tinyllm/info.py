@@ -108,6 +108,9 @@ def _decoder(config: dict[str, Any]) -> Iterator[Row]:
         f"{config['n_heads']} for queries, {config['n_kv_heads']} for keys and values, "
         f"head_dim {config['head_dim']}",
     )
+    yield "block", f"{config['layout']}, of {config['norm']} and {config['mlp']}"
+    if config["experts"] is not None:
+        yield "experts", _experts(**config["experts"])
     yield "extras", _extras(config)
     yield "positions", _positions(**config["positions"])
     yield "window", _window(config["windows"])
@@ -129,11 +132,26 @@ def _extras(config: dict[str, Any]) -> str:
         "qk_norm": "norms on queries and keys",
     }
     said = [text for key, text in extras.items() if config[key]]
-    if experts := config["experts"]:
-        said.append(f"{experts['n_experts']} experts, {experts['routing']['k']} for each token")
     if latent := config["latent"]:
         said.append(f"latent attention, {latent['kv_rank']} wide")
     return ", ".join(said) or "none"
+
+
+def _experts(
+    n_experts: int, d_ff: int, shared_d_ff: int, first: int, routing: dict[str, Any]
+) -> str:
+    """Say how many there are, and who passes which."""
+    groups, kept, capacity = (routing[key] for key in ("groups", "groups_kept", "capacity"))
+    parts = [f"{n_experts} of d_ff {d_ff:,}, {routing['k']} for each token"]
+    if groups > 1:
+        parts.append(f"of {kept} in {groups} groups")
+    if shared_d_ff:
+        parts.append(f"and one of d_ff {shared_d_ff:,} for all")
+    if first:
+        parts.append(f"from layer {first} on")
+    if capacity is not None:
+        parts.append(f"each takes {capacity:g} times its share")
+    return ", ".join(parts)
 
 
 def _positions(type: str, kind: str = "", **numbers: Any) -> str:

@@ -28,14 +28,13 @@ from tinyllm.cli import interrupts
 from tinyllm.cli.arguments import add_common, whole
 from tinyllm.cli.between_steps import signals_wait
 from tinyllm.cli.command import Parser, run_command
+from tinyllm.cli.new_model import add_new_model, new_config
 from tinyllm.cli.progress import Progress, duration
 from tinyllm.cli.terminal import Messages, is_terminal
 from tinyllm.cli.training import (
     add_data,
-    add_new_model,
     add_steps,
     fill_in,
-    new_config,
     recall,
     remember,
     settings_of,

@@ -85,9 +85,12 @@ def test_windows_of_some_layers_are_told_in_ranges():
             "d_model": 1, "d_ff": 1, "n_heads": 1, "n_kv_heads": 1, "head_dim": 1, "max_seq_len": 1,
             "vocab_size": 1, "bos_id": None, "eos_ids": [], "qkv_bias": True, "o_bias": False,
             "mlp_bias": False, "qk_norm": True, "positions": rope, "experts": None, "latent": None,
+            "layout": "post", "norm": "layernorm", "mlp": "gelu",
         },
     }  # fmt: skip
     said = dict(rows(described))
+    assert said["block"] == "post, of layernorm and gelu"
+    assert "experts" not in said
     assert said["window"] == "5 tokens in layers 1-2, 4"
     assert said["extras"] == "biases on queries, keys and values, norms on queries and keys"
     assert said["positions"] == "RoPE, yarn: theta 1,000,000, scale 1.13863, truncate no"
@@ -102,7 +105,16 @@ def test_experts_are_told_with_what_a_token_passes_of_them():
     total, active = described["parameters"], described["active_parameters"]
     assert total - active == 2 * 3 * 6 * 3  # two of the experts of one block
     assert said["parameters"] == f"{total:,}, of which a token passes {active:,}"
-    assert said["extras"] == "4 experts, 2 for each token, latent attention, 5 wide"
+    assert (
+        said["experts"]
+        == "4 of d_ff 3, 2 for each token, and one of d_ff 6 for all, from layer 1 on"
+    )
+    assert said["extras"] == "latent attention, 5 wide"
+    experts = described["config"]["experts"]
+    experts["routing"] |= {"groups": 2, "groups_kept": 1, "capacity": 1.5}
+    said = dict(rows(described | {"path": "x", "format": "x", "problems": []}))
+    assert ", of 1 in 2 groups, " in said["experts"]
+    assert said["experts"].endswith(", each takes 1.5 times its share")
 
 
 def test_names_cannot_command_a_terminal(model, tmp_path):

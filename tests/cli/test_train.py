@@ -11,6 +11,9 @@ import pytest
 import tinyllm
 from cli.commands import in_terminal, refused, start
 from tinyllm.cli.progress import Progress, duration
+from tinyllm.models.experts import Experts
+from tinyllm.models.positions import Learned
+from tinyllm.ops.routing import Routing
 from tinyllm.train import main
 from tinyllm.training.snapshot import snapshots
 from tinyllm.training.trainer import Report
@@ -178,6 +181,25 @@ def test_on_a_terminal_one_line_moves(text, tmp_path):
         }),
         ([], {"family": "llama", "d_ff": 24, "max_seq_len": 8, "bos_id": 0, "eos_ids": (0,)}),
         (["--vocab=270"], {"vocab_size": 270}),
+        (["--positions=rope", "--bias=no"], {"family": "llama"}),
+        (["--norm=layernorm", "--mlp=gelu", "--layout=post", "--bias=yes", "--positions=learned"], {
+            "family": "tinyllm", "norm": "layernorm", "mlp": "gelu", "layout": "post", "d_ff": 32,
+            "qkv_bias": True, "o_bias": True, "mlp_bias": True, "positions": Learned(),
+        }),
+        (["--arch=gpt2", "--context=9"], {"family": "gpt2", "d_ff": 32, "max_seq_len": 9}),
+        (["--arch=opt", "--d-ff=5"], {"family": "opt", "d_ff": 5, "tie_embeddings": True}),
+        (["--arch=falcon", "--kv-heads=1"], {"family": "falcon", "n_kv_heads": 1}),
+        (["--arch=gemma2"], {"family": "gemma2", "layout": "sandwich", "head_dim": 4}),
+        (["--experts=4", "--balance=expert=0.1"], {
+            "family": "mixtral",
+            "experts": Experts(n_experts=4, d_ff=16, routing=Routing(k=2, renormalise=True)),
+        }),
+        (["--experts=3", "--experts-per-token=1", "--shared-experts=2", "--d-ff=5"], {
+            "family": "tinyllm",
+            "experts": Experts(
+                n_experts=3, d_ff=5, shared_d_ff=10, routing=Routing(k=1, renormalise=True)
+            ),
+        }),
     ],
     ids=lambda x: " ".join(x) if isinstance(x, list) else "",
 )  # fmt: skip
@@ -243,7 +265,21 @@ def bad(text, tmp_path):
         "--heads=0": "num_attention_heads is 0", "--heads=3": "expected a multiple of 3 heads",
         "--kv-heads=3": "num_key_value_heads is 3", "--arch=gpt9": "gpt9",
         "--positions=here": "positions", "--context=5": "seq_len is 8, and the model's",
-        "--arch=qwen2 --positions=alibi": "positions are 'alibi', but a qwen2 has rope",
+        "--arch=qwen2 --positions=alibi": "--positions does not fit a qwen2, which has no choice",
+        "--arch=lstm --norm=rmsnorm": "--norm does not fit a lstm",
+        "--norm=batchnorm": "norm is 'batchnorm'", "--mlp=tanh": "mlp is 'tanh'",
+        "--layout=ring": "layout is 'ring'",
+        "--arch=bloom --d-ff=5": "--d-ff 5 does not fit a bloom, which has 32 here",
+        "--arch=gpt2 --kv-heads=1": "--kv-heads 1 does not fit a gpt2, which has 2 here",
+        "--arch=lstm --kv-heads=1": "--kv-heads 1 does not fit a lstm",
+        "--arch=gpt2 --experts=2": "--experts does not fit a gpt2, but llama, mixtral, tinyllm",
+        "--experts=2 --mlp=gelu": "--mlp gelu does not fit --experts: each is a swiglu",
+        "--experts-per-token=2": "--experts-per-token and --shared-experts need --experts",
+        "--experts=2 --experts-per-token=3": "num_experts_per_tok is 3",
+        "--experts=2 --experts-per-token=0": "num_experts_per_tok is 0",
+        "--balance=z=1": "balance is 'z=1', and the model has no experts",
+        "--balance=z": "balance has 'z', expected weights of expert, device, travel, mixtral, z",
+        "--label-smoothing=1": "label_smoothing is 1.0", "--z-loss=-1": "z_loss is -1.0",
         "--tokenizer=nowhere": "nowhere", "--model=nowhere": "nowhere", "--vocab=3": "vocab_size",
         "--patience=1 --val-fraction=0": "patience needs validation data",
         "short": (data("short.txt"), "4 tokens, and one window of seq_len 8 takes 9"),

@@ -15,7 +15,8 @@ DEFAULT_THETA = 10000.0  # of files older than the key: the first Llama's
 def find_rope(config: KeyReader, *, default: float = DEFAULT_THETA) -> tuple[float, str, KeyReader]:
     """Return the base, the kind of scaling, and the object with the kind's numbers.
 
-    `default` is the base where no place gives one. Raises ConfigError where two places contradict each other, or the kind is not known.
+    `default` is the base where no place gives one. Raises ConfigError where two places contradict
+    each other, or the kind is not known.
     """
     base = _base(config)
     branches = [

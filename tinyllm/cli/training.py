@@ -1,4 +1,4 @@
-"""The flags of training, and what they describe: a model, its text, how to train."""
+"""The flags of training, and what they describe: a text, and how to train."""
 
 import argparse
 import json
@@ -13,13 +13,11 @@ from tinyllm.errors import UsageError
 from tinyllm.shown import plain
 
 if TYPE_CHECKING:
-    from tinyllm.models.architecture import Config
-    from tinyllm.tokenizers import Tokenizer
     from tinyllm.training.settings import Settings
 
 RUN = "run.json"
 DEFAULTS: dict[str, Any] = {
-    "arch": "llama", "positions": "rope", "d_model": 128, "layers": 4, "heads": 4, "tie": "yes",
+    "arch": "llama", "d_model": 128, "layers": 4, "heads": 4, "tie": "yes",
     "val_fraction": 0.05, "dtype": "float32",
 }  # fmt: skip
 NOT_KEPT = ("resume", "until", "out", "backend", "quiet", "verbose", "debug", "json")
@@ -83,29 +81,6 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_new_model(parser: argparse.ArgumentParser) -> None:
-    """Add what describes a model."""
-    group = parser.add_argument_group("model", "a new one by its sizes, or by --config, or --model")
-    add = group.add_argument
-    add("--model", "-m", metavar="FOLDER|ORG/NAME", help="start from the weights of this model")
-    add("--config", metavar="FILE", help="a config.json; --vocab and --tokenizer count more")
-    add("--arch", help="llama, mistral, qwen2, qwen3, rnn, lstm, gru … (default: llama)")
-    add("--positions", help="rope, sinusoidal, learned, alibi or none (default: rope)")
-    add("--d-model", type=whole, metavar="N", help="features of a token (default: 128)")
-    add("--layers", type=whole, metavar="N", help="(default: 4)")
-    add("--heads", type=whole, metavar="N", help="of queries (default: 4)")
-    add("--kv-heads", type=whole, metavar="N", help="of keys and values (default: as --heads)")
-    add("--d-ff", type=whole, metavar="N", help="of the mlp (default: 8/3 of --d-model)")
-    add(
-        "--context",
-        "--ctx",
-        type=whole,
-        metavar="N",
-        help="the longest text in tokens (default: --seq-len)",
-    )
-    add("--tie", choices=["yes", "no"], help="whether the head is the embedding (default: yes)")
-
-
 def add_steps(parser: argparse.ArgumentParser) -> None:
     """Add the fields of `Settings`."""
     group = parser.add_argument_group("training")
@@ -153,46 +128,3 @@ def fill_in(args: argparse.Namespace) -> None:
         if getattr(args, key) is None:
             setattr(args, key, value)
     args.separator = unescape(args.separator) if args.separator else None
-
-
-def new_config(args: argparse.Namespace, tokenizer: "Tokenizer | None", seq_len: int) -> "Config":
-    """Make the config of a new model. Raises ConfigError for one that cannot be."""
-    from tinyllm.errors import ConfigError
-    from tinyllm.json_file import read_json
-    from tinyllm.key_reader import KeyReader
-    from tinyllm.models.architecture import understand
-
-    where = plain(args.config) if args.config else "the flags of the model"
-    values = read_json(Path(args.config), ConfigError) if args.config else _sizes(args, seq_len)
-    if tokenizer is not None:
-        values |= {"vocab_size": tokenizer.vocab_size, "eos_token_id": tokenizer.eos_id}
-        values |= {"bos_token_id": tokenizer.bos_id}
-    elif args.vocab is not None:
-        values |= {"vocab_size": args.vocab}
-    return understand(KeyReader(values, where))
-
-
-def _sizes(args: argparse.Namespace, seq_len: int) -> dict[str, Any]:
-    """Return a config.json of the sizes that are given."""
-    recurrent = {"embedding_size": args.d_model, "hidden_size": args.d_model}
-    common = {"num_hidden_layers": args.layers, "tie_word_embeddings": args.tie == "yes"}
-    if args.arch.startswith(("rnn", "lstm", "gru")):
-        return {"model_type": args.arch, **recurrent, **common}
-    own = args.arch == "tinyllm" or args.positions != "rope"
-    if own and args.arch not in ("tinyllm", "llama"):
-        raise UsageError(f"positions are {args.positions!r}, but a {args.arch} has rope")
-    return {
-        "model_type": "tinyllm" if own else args.arch,
-        "hidden_size": args.d_model,
-        "intermediate_size": args.d_ff or -(-8 * args.d_model // 3 // 8) * 8,
-        "num_attention_heads": args.heads,
-        "num_key_value_heads": args.kv_heads or args.heads,
-        "max_position_embeddings": args.context or seq_len,
-        "hidden_act": "silu",
-        "rms_norm_eps": 1e-5,
-        **common,
-        **({"head_dim": args.d_model // max(1, args.heads)} if args.arch == "qwen3" else {}),
-        **({"positions": args.positions} if own else {}),
-        **({"rope_theta": 10000.0} if args.positions == "rope" else {}),
-        **({"sliding_window": None} if args.arch == "mistral" else {}),
-    }

@@ -1,0 +1,17 @@
+"""tools/families.py has a line for every family, and says what it is made of."""
+
+from tinyllm.models.families import FAMILIES
+from tools import families
+
+
+def test_every_family_has_a_line(capsys):
+    assert families.main() == 0
+    head, rule, *lines = capsys.readouterr().out.splitlines()
+    assert len({len(line) for line in (head, rule, *lines)}) == 1  # a table
+    assert {line.split()[1].partition("-")[0] for line in lines} == FAMILIES.keys()
+    rows = {line.split()[1]: [cell.strip() for cell in line.split("|")[2:-1]] for line in lines}
+    assert rows["gpt_neox"][:5] == [
+        "GPTNeoXForCausalLM", "parallel", "layernorm", "gelu", "rope in part",
+    ]  # fmt: skip
+    assert rows["deepseek_v2"][-1] == "experts, latent attention"
+    assert rows["mistral"][-1] == "windows"
