@@ -16,7 +16,7 @@ from tinyllm.ops.flash_tiles import Mask, as_mask, tiles
 from tinyllm_numpy.threads import one_blas_thread, parallel_map
 from tinyllm_numpy.tiles import Tile, four_axes, seen_tiles
 
-ROWS = 128  # queries of a tile, counting all heads that share their keys
+ROWS = 256  # queries of a tile, counting all heads that share their keys
 COLUMNS = 512  # keys of a tile
 SMALL = 2**16  # scores: so few are one tile
 FEW = 2**12  # scores of a key head: with so few, going from head to head costs more than they do
@@ -57,7 +57,7 @@ def tiled_forward(
     if B * H * T * S <= SMALL or H // K * T * S <= FEW:
         tile = seen_tiles(mask, bias, slice(0, T), S, S, q.dtype)
         with one_blas_thread:
-            o, lse = _attend(scale * q.reshape(B, K, -1, d), k, v, (B, H, T), tile, softcap)
+            o, lse = _online(scale * q.reshape(B, K, -1, d), k, v, (B, H, T), tile, softcap)
         o, lse = o.reshape(B, H, T, v.shape[-1]), lse.reshape(B, H, T, 1)
         return o, Tiled(q, k, v, bias, mask, scale, softcap, o, lse)
     o, lse = np.empty((B, H, T, v.shape[-1]), q.dtype), np.empty((B, H, T, 1), q.dtype)
@@ -117,10 +117,32 @@ def tiled_backward(dy: Any, saved: Tiled) -> tuple[Any, Any, Any, Any]:
 def _attend(
     q: Any, k: Any, v: Any, shape: tuple[int, ...], seen: list[Tile], softcap: float | None
 ) -> tuple[Any, Any]:
-    """One block of queries, tile by tile: q (..., N, d) -> o (..., N, e), L (..., N, 1).
+    """One block of queries, tile by tile: q (N, d) -> o (N, e), L (N, 1).
 
-    `shape` is what N counts: heads and queries, and texts where they are one tile. A maximum that
-    rises rescales all that was summed before it.
+    `shape` is what N counts: heads and queries. Softmax takes the maximum off against overflow
+    alone, and most scores are far from it: so e^S is summed as it is, and the online softmax
+    follows only where a sum leaves the middle of what the dtype can hold.
+    """
+    o: Any = 0.0
+    total: Any = 0.0
+    most = np.finfo(q.dtype).max ** 0.75
+    with np.errstate(over="ignore", invalid="ignore"):
+        for tile in seen:
+            weights, _ = _scores(q, k[tile.keys], shape, tile, softcap)
+            np.exp(weights, out=weights)
+            total = total + _row_sums(weights)
+            o = o + weights @ v[tile.keys]
+    if total.min() > 1 / most and total.max() < most:
+        return o / total, np.log(total)
+    return _online(q, k, v, shape, seen, softcap)
+
+
+def _online(
+    q: Any, k: Any, v: Any, shape: tuple[int, ...], seen: list[Tile], softcap: float | None
+) -> tuple[Any, Any]:
+    """The same whatever the scores are: a maximum that rises rescales what was summed before it.
+
+    q (..., N, d) -> o (..., N, e), L (..., N, 1)
     """
     first, *others = seen
     o, total, highest = _weighed(q, k, v, shape, first, softcap, None)

@@ -113,6 +113,17 @@ def test_left_padded_rows_and_slopes_by_rule(padding, window, sloping, rng):
     compare(q, k, v, mask=rule)
 
 
-def test_a_soft_cap_of_large_scores_takes_no_shortcut():
-    q, k, v = 100 * np.random.default_rng(0).standard_normal((3, 1, 2, 7, 4))
-    compare(q, k, v, softcap=2.0, tolerance=1e-11)
+@pytest.mark.parametrize("size", [3.0, 30.0, 300.0])
+@pytest.mark.parametrize("softcap", [None, 2.0])
+def test_scores_of_any_size(size, softcap):
+    q, k, v = np.random.default_rng(0).standard_normal((3, 1, 2, 17, 4))
+    mask = PositionMask(queries=np.arange(17), keys=np.arange(17))
+    compare(size * q, size * k, v, mask=mask, softcap=softcap, tolerance=1e-12 * size**3)
+
+
+def test_float32_scores_beyond_what_their_exponentials_can_hold():
+    q, k, v = np.random.default_rng(0).standard_normal((3, 1, 2, 17, 4), dtype=np.float32)
+    for offset in (-200.0, 200.0):
+        bias = np.full((17, 17), offset, np.float32)
+        o, _ = tinyllm_numpy.attention_forward(q, k, v, bias)
+        np.testing.assert_allclose(o, attention_forward(tinyllm_numpy, q, k, v)[0], atol=3e-5)
