@@ -29,10 +29,11 @@ import numpy as np
 from tinyllm.backend import get_backend
 from tinyllm.errors import UsageError
 from tinyllm.models.config import DecoderConfig
-from tinyllm.models.decoder import head_forward, hidden_states
+from tinyllm.models.decoder import head_forward
 from tinyllm.models.init import init_params
 from tinyllm.models.positions import Alibi, Learned, Positions, Sinusoidal
 from tinyllm.models.rope import Rope
+from tinyllm.models.stack import hidden_states
 from tinyllm.ops.softmax import log_softmax_forward
 from tinyllm.params import nest
 from tinyllm.training.settings import Settings

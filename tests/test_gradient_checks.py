@@ -14,7 +14,7 @@ from tinyllm.gradient_checks import Check, check_gradients, check_operation
 from tinyllm.layers import attention as attention_layer
 from tinyllm.layers import blocks, mlp, moe, projection
 from tinyllm.model import Model
-from tinyllm.models import architecture, decoder, recurrent
+from tinyllm.models import architecture, decoder, recurrent, stack
 from tinyllm.models.examples import EXAMPLES as MODELS
 from tinyllm.models.examples import example_config, random_params
 from tinyllm.ops import (
@@ -166,12 +166,11 @@ MISTAKES = {
         attention_op.attention_backward, "(1.0 - capped * capped)", "1.0", ["attention"],
     ),
     "a tied table without the head's gradient": (
-        decoder.decoder_backward, "dembedding + dhead if tied else dembedding", "dembedding",
+        decoder.with_head, ' + head["weight"]', "",
         ["qwen2"],
     ),
     "a tied table without the embedding's gradient": (
-        decoder.decoder_backward, "dembedding + dhead if tied else dembedding",
-        "dhead if tied else dembedding", ["qwen2"],
+        decoder.with_head, 'model["embed_tokens"]["weight"] + ', "", ["qwen2"],
     ),
     "a recurrent model's tied table without the head's": (
         recurrent.recurrent_lm_backward, "dembedding + dhead", "dembedding", ["lstm"],
@@ -241,14 +240,14 @@ MISTAKES = {
         balance.balance_backward, " / max(1, shape[1])", "", ["balance", "mixtral"],
     ),
     "a gradient left out": (
-        decoder.decoder_backward, '"norm": dnorm,', "", ["llama"],
+        stack.stack_backward, ', "norm": dnorm', "", ["llama"],
     ),
     "a gradient of another shape": (
-        decoder.decoder_backward, '"norm": dnorm,', '"norm": {"weight": dx},',
+        stack.stack_backward, '"norm": dnorm', '"norm": {"weight": dx}',
         ["llama"],
     ),
     "a gradient too many": (
-        decoder.decoder_backward, '"norm": dnorm,', '"norm": dnorm | {"bias": dhead[0]},',
+        stack.stack_backward, '"norm": dnorm', '"norm": dnorm | {"bias": dy[0, 0]}',
         ["llama"],
     ),
 }  # fmt: skip

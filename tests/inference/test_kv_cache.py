@@ -12,7 +12,8 @@ from tiny import ROPES, configs, random_params, tiny_config, tree_of
 from tinyllm.errors import UsageError
 from tinyllm.inference.kv_cache import KVCache, RollingKVCache, make_cache
 from tinyllm.inference.session import Session, UncachedSession
-from tinyllm.models.decoder import decoder_forward, hidden_states, logits_forward
+from tinyllm.models.decoder import decoder_forward, logits_forward
+from tinyllm.models.stack import hidden_states
 
 
 def full(xp, p, config, tokens):

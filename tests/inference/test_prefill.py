@@ -13,7 +13,7 @@ from tiny import configs, random_params, tiny_config, tree_of
 from tinyllm.inference import prefill as module
 from tinyllm.inference.kv_cache import KVCache, make_cache
 from tinyllm.inference.prefill import prefill
-from tinyllm.models.decoder import hidden_states
+from tinyllm.models.stack import hidden_states
 from tinyllm_numpy import threads
 
 

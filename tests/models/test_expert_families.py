@@ -17,11 +17,12 @@ from tinyllm.inference.session import Session
 from tinyllm.models.architecture import architecture
 from tinyllm.models.config_json import read_config_json, write_config_json
 from tinyllm.models.cost import cache_bytes
-from tinyllm.models.decoder import decoder_forward, head_forward, hidden_states
+from tinyllm.models.decoder import decoder_forward, head_forward
 from tinyllm.models.description import describe_config
 from tinyllm.models.examples import example_config, random_params
 from tinyllm.models.latent import latent_layer
 from tinyllm.models.packing import pack_params
+from tinyllm.models.stack import hidden_states
 from tinyllm.models.stored import stored_plan
 from tinyllm.params import nest
 

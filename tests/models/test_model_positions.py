@@ -8,12 +8,7 @@ from tiny import POSITIONS, ROPES, random_params, tiny_config, tree_of
 from tinyllm.inference.kv_cache import make_cache
 from tinyllm.inference.session import Session
 from tinyllm.models.config import param_shapes
-from tinyllm.models.decoder import (
-    decoder_backward,
-    decoder_forward,
-    head_forward,
-    hidden_states,
-)
+from tinyllm.models.decoder import decoder_backward, decoder_forward, head_forward
 from tinyllm.models.positions import (
     WITHOUT_NUMBERS,
     Alibi,
@@ -22,6 +17,7 @@ from tinyllm.models.positions import (
     describe_positions,
     positions_stay,
 )
+from tinyllm.models.stack import hidden_states
 from tinyllm.models.trace import traced
 from tinyllm.ops.alibi import alibi_slopes
 

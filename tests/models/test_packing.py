@@ -5,8 +5,9 @@ from hypothesis import given
 
 from tiny import configs, random_params, tiny_config, tree_of
 from tinyllm.layers.projection import Joined
-from tinyllm.models.decoder import hidden_states, logits_forward
+from tinyllm.models.decoder import logits_forward
 from tinyllm.models.packing import pack_params
+from tinyllm.models.stack import hidden_states
 
 
 @given(configs)

@@ -10,13 +10,8 @@ from typing import Any
 from tinyllm.backend import Array, Backend
 from tinyllm.errors import UsageError
 from tinyllm.models.config import DecoderConfig
-from tinyllm.models.decoder import (
-    embed_forward,
-    final_norm_forward,
-    logits_forward,
-    run_blocks,
-    text_positions,
-)
+from tinyllm.models.decoder import logits_forward
+from tinyllm.models.stack import embed_forward, final_norm_forward, run_blocks, text_positions
 
 
 def require_decoder(config: Any) -> DecoderConfig:

@@ -11,7 +11,7 @@ from typing import Any
 from tinyllm.backend import Array, Backend
 from tinyllm.inference.kv_cache import KVCache
 from tinyllm.models.config import DecoderConfig
-from tinyllm.models.decoder import hidden_states
+from tinyllm.models.stack import hidden_states
 
 CHUNK = 256  # tokens, at the most: bounds the memory of activations
 SPLIT = 64  # tokens from which on there are two chunks at least

@@ -16,9 +16,9 @@ from tinyllm.inference.kv_cache import make_cache
 from tinyllm.inference.prefill import CHUNK, prefill
 from tinyllm.models.architecture import Config
 from tinyllm.models.config import DecoderConfig
-from tinyllm.models.decoder import computed_in, hidden_states
 from tinyllm.models.recurrent import first_state, hidden_and_state
 from tinyllm.models.recurrent_config import RecurrentConfig
+from tinyllm.models.stack import computed_in, hidden_states
 
 
 class Reader(Protocol):

@@ -22,7 +22,6 @@ from tinyllm.models.decoder import (
     decoder_backward,
     decoder_forward,
     head_forward,
-    hidden_states,
     logits_forward,
 )
 from tinyllm.models.decoder_facts import decoder_flops, describe_decoder, kv_numbers, scores_stay
@@ -50,6 +49,7 @@ from tinyllm.models.recurrent_facts import (
     state_numbers,
 )
 from tinyllm.models.recurrent_init import init_recurrent_params
+from tinyllm.models.stack import hidden_states
 from tinyllm.models.stored import Names
 from tinyllm.models.trace import traced
 

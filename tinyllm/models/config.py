@@ -1,6 +1,7 @@
-"""What a decoder looks like: its sizes, and the names of the pieces that it is made of."""
+"""What a Transformer looks like: its sizes, and the names of the pieces that it is made of."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from tinyllm.layers.norms import NORMS
 from tinyllm.models.experts import Experts
@@ -10,15 +11,18 @@ from tinyllm.models.layouts import LAYOUTS
 from tinyllm.models.positions import Positions, table_rows
 
 EMBED_TOKENS, EMBED_POSITIONS = "model.embed_tokens.weight", "model.embed_positions.weight"
+HEAD = "lm_head.weight"
 EMBED_NORM, FINAL_NORM = "model.embed_norm", "model.norm"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DecoderConfig:
-    """The architecture of a decoder. Sizes are counts; see `config_json` for files.
+class StackConfig:
+    """The architecture of a stack of blocks, and of what stands around it. Sizes are counts.
 
-    Without the fields that have a default it is a Llama's.
+    Without the fields that have a default it is a Llama's. See `config_json` for files.
     """
+
+    causal: ClassVar[bool]  # whether a token sees only itself and those before it
 
     family: str
     vocab_size: int
@@ -52,30 +56,47 @@ class DecoderConfig:
     eos_ids: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecoderConfig(StackConfig):
+    """A stack that scores the next token."""
+
+    causal: ClassVar[bool] = True
+
+
 def param_shapes(config: DecoderConfig) -> Shapes:
     """Return the shape of every parameter by its name: for loading, initialising and counting."""
+    return stack_shapes(config) | head_shapes(config)
+
+
+def head_shapes(config: StackConfig) -> Shapes:
+    """Return the shape of the matrix that scores tokens, unless it is the embedding table."""
+    if config.tie_embeddings:
+        return {}
+    return {HEAD: (config.vocab_size, config.d_model)}
+
+
+def stack_shapes(config: StackConfig) -> Shapes:
+    """Return the shapes of the parameters of all but the head."""
     layout = LAYOUTS[config.layout]
     shapes: Shapes = {EMBED_TOKENS: (config.vocab_size, config.d_model)}
     if rows := table_rows(config.positions, config.max_seq_len):
         shapes[EMBED_POSITIONS] = (rows, config.d_model)
     if config.embedding_norm:
-        shapes |= _norm_shapes(EMBED_NORM, config)
+        shapes |= norm_shapes(EMBED_NORM, config)
     first, *others = layout.norms
     for i in range(config.n_layers):
         layer = f"model.layers.{i}"
-        shapes |= _norm_shapes(f"{layer}.{first}", config)
+        shapes |= norm_shapes(f"{layer}.{first}", config)
         shapes |= _within(f"{layer}.self_attn", _attention_shapes(config))
         for norm in others:
-            shapes |= _norm_shapes(f"{layer}.{norm}", config)
+            shapes |= norm_shapes(f"{layer}.{norm}", config)
         shapes |= _within(f"{layer}.mlp", feed_forward_of(config, i).shapes(config))
     if layout.final_norm:
-        shapes |= _norm_shapes(FINAL_NORM, config)
-    if not config.tie_embeddings:
-        shapes["lm_head.weight"] = (config.vocab_size, config.d_model)
+        shapes |= norm_shapes(FINAL_NORM, config)
     return shapes
 
 
-def _attention_shapes(config: DecoderConfig) -> Shapes:
+def _attention_shapes(config: StackConfig) -> Shapes:
     if config.latent is not None:
         return latent_shapes(config)
     D, d = config.d_model, config.head_dim
@@ -90,7 +111,8 @@ def _attention_shapes(config: DecoderConfig) -> Shapes:
     }
 
 
-def _norm_shapes(name: str, config: DecoderConfig) -> Shapes:
+def norm_shapes(name: str, config: StackConfig) -> Shapes:
+    """Return the shapes of a norm's parameters."""
     return {f"{name}.{part}": (config.d_model,) for part in NORMS[config.norm].parameters}
 
 

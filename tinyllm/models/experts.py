@@ -10,7 +10,7 @@ from tinyllm.layers.moe import moe_backward, moe_forward
 from tinyllm.ops.routing import Routing
 
 if TYPE_CHECKING:
-    from tinyllm.models.config import DecoderConfig
+    from tinyllm.models.config import StackConfig
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -29,7 +29,7 @@ class Experts:
     routing: Routing
 
 
-def mixture_shapes(config: "DecoderConfig") -> Shapes:
+def mixture_shapes(config: "StackConfig") -> Shapes:
     """Return the shapes of a mixture's parameters, by their names within "mlp"."""
     experts = _experts(config)
     shapes: Shapes = {"gate.weight": (experts.n_experts, config.d_model)}
@@ -40,13 +40,13 @@ def mixture_shapes(config: "DecoderConfig") -> Shapes:
     return shapes
 
 
-def mixture_layer(config: "DecoderConfig") -> Layer:
+def mixture_layer(config: "StackConfig") -> Layer:
     """Return the two functions of a mixture."""
     routing = _experts(config).routing
     return Layer(partial(moe_forward, routing=routing, activation=SILU), moe_backward)
 
 
-def idle_parameters(config: "DecoderConfig") -> int:
+def idle_parameters(config: "StackConfig") -> int:
     """Return how many parameters a token does not pass: those of the experts it is not sent to."""
     experts = config.experts
     if experts is None:
@@ -55,7 +55,7 @@ def idle_parameters(config: "DecoderConfig") -> int:
     return max(0, blocks) * idle * 3 * config.d_model * experts.d_ff
 
 
-def _experts(config: "DecoderConfig") -> Experts:
+def _experts(config: "StackConfig") -> Experts:
     assert config.experts is not None
     return config.experts
 

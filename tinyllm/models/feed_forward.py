@@ -25,7 +25,7 @@ from tinyllm.layers.mlp import (
 from tinyllm.models.experts import mixture_layer, mixture_shapes
 
 if TYPE_CHECKING:
-    from tinyllm.models.config import DecoderConfig
+    from tinyllm.models.config import StackConfig
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -34,8 +34,8 @@ Shapes = dict[str, tuple[int, ...]]
 class FeedForward:
     """One row."""
 
-    layer: "Callable[[DecoderConfig], Layer]"  # its functions, with the config's numbers bound
-    shapes: "Callable[[DecoderConfig], Shapes]"  # of its parameters, by their names within "mlp"
+    layer: "Callable[[StackConfig], Layer]"  # its functions, with the config's numbers bound
+    shapes: "Callable[[StackConfig], Shapes]"  # of its parameters, by their names within "mlp"
 
 
 def linear_shapes(name: str, outputs: int, inputs: int, bias: bool) -> Shapes:
@@ -43,12 +43,12 @@ def linear_shapes(name: str, outputs: int, inputs: int, bias: bool) -> Shapes:
     return {f"{name}.weight": (outputs, inputs)} | ({f"{name}.bias": (outputs,)} if bias else {})
 
 
-def _plain_shapes(config: "DecoderConfig") -> Shapes:
+def _plain_shapes(config: "StackConfig") -> Shapes:
     D, F, bias = config.d_model, config.d_ff, config.mlp_bias
     return linear_shapes("up_proj", F, D, bias) | linear_shapes("down_proj", D, F, bias)
 
 
-def gated_shapes(config: "DecoderConfig") -> Shapes:
+def gated_shapes(config: "StackConfig") -> Shapes:
     """Return the shapes of the three projections, of which one gates another."""
     D, F, bias = config.d_model, config.d_ff, config.mlp_bias
     return linear_shapes("gate_proj", F, D, bias) | _plain_shapes(config)
@@ -76,7 +76,7 @@ FEED_FORWARDS = {
 MIXTURE = FeedForward(layer=mixture_layer, shapes=mixture_shapes)
 
 
-def feed_forward_of(config: "DecoderConfig", index: int) -> FeedForward:
+def feed_forward_of(config: "StackConfig", index: int) -> FeedForward:
     """Return the row of block `index`."""
     if config.experts is not None and index >= config.experts.first:
         return MIXTURE

@@ -10,7 +10,7 @@ from tinyllm.models.rope import Rope
 from tinyllm.ops.rope_scaling import yarn_scale
 
 if TYPE_CHECKING:
-    from tinyllm.models.config import DecoderConfig
+    from tinyllm.models.config import StackConfig
 
 Shapes = dict[str, tuple[int, ...]]
 EPS = 1e-6  # of the norms of the short vectors, whatever that of the others is
@@ -31,7 +31,7 @@ class Latent:
     mscale: float = 0.0
 
 
-def latent_shapes(config: "DecoderConfig") -> Shapes:
+def latent_shapes(config: "StackConfig") -> Shapes:
     """Return the shapes of the parameters, by their names within "self_attn"."""
     latent, D, H, r = _latent(config), config.d_model, config.n_heads, config.head_dim
     queries, rank = H * (latent.nope_dim + r), latent.q_rank
@@ -50,7 +50,7 @@ def latent_shapes(config: "DecoderConfig") -> Shapes:
     }
 
 
-def latent_layer(config: "DecoderConfig", **around: Any) -> Layer:
+def latent_layer(config: "StackConfig", **around: Any) -> Layer:
     """Return the two functions, for these positions, masks and caches."""
     latent = _latent(config)
     scale, rope = (latent.nope_dim + config.head_dim) ** -0.5, config.positions
@@ -67,6 +67,6 @@ def latent_layer(config: "DecoderConfig", **around: Any) -> Layer:
     return Layer(forward, latent_attention_backward)
 
 
-def _latent(config: "DecoderConfig") -> Latent:
+def _latent(config: "StackConfig") -> Latent:
     assert config.latent is not None
     return config.latent

@@ -8,6 +8,8 @@ from tinyllm.backend import Array, Backend
 from tinyllm.ops.alibi import alibi_bias
 from tinyllm.ops.attention import attention_mask
 
+EVERYTHING = slice(None)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PositionMask:
@@ -39,15 +41,18 @@ class PositionMask:
         least, most = self._limits()
         return farthest < least or nearest >= most
 
+    def shows_all(self, i: slice = EVERYTHING, j: slice = EVERYTHING) -> bool:
+        """Say whether every query of rows i sees every key of columns j."""
+        nearest, farthest = self._distances(i, j)
+        least, most = self._limits()
+        return least <= nearest and farthest < most and bool((self.keys[..., j] >= 0).all())
+
     def tile(self, xp: Backend, i: slice, j: slice) -> Array | None:
         """Return rows i and columns j of the mask: bool, or floats to add; None where all see all.
 
         () -> mask (T, S), or (B, 1, T, S) for positions (B, ·); with slopes H takes the place of 1
         """
-        nearest, farthest = self._distances(i, j)
-        least, most = self._limits()
-        whole = least <= nearest and farthest < most and bool((self.keys[..., j] >= 0).all())
-        if whole and self.slopes is None:
+        if self.slopes is None and self.shows_all(i, j):
             return None
         queries, keys = (
             xp.asarray(x if x.ndim == 1 else x[:, None, :])

@@ -1,0 +1,267 @@
+"""A stack of blocks, and what stands around it: tokens in, a hidden vector for each out.
+
+One function serves training, prefill and decoding. Without a cache the tokens stand at positions
+0, 1, 2 …; with one, the cache says at which positions they stand and which keys came before. What
+a block consists of, the config says by name: see `layouts`, `feed_forward`, `positions` and
+`tinyllm.layers.norms`.
+"""
+
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+
+from tinyllm.backend import Array, Backend, Saved
+from tinyllm.layers.attention import (
+    LayerCache,
+    self_attention_backward,
+    self_attention_forward,
+)
+from tinyllm.layers.blocks import Sublayers
+from tinyllm.layers.layer import Layer
+from tinyllm.layers.norms import NORMS
+from tinyllm.models.config import StackConfig
+from tinyllm.models.feed_forward import feed_forward_of
+from tinyllm.models.latent import latent_layer
+from tinyllm.models.layouts import LAYOUTS
+from tinyllm.models.positions import way_of
+from tinyllm.ops.dropout import Dropout, dropout_backward, dropout_forward
+from tinyllm.ops.embedding import embedding_backward, embedding_forward
+from tinyllm.ops.position_mask import PositionMask
+
+
+class Cache(Protocol):
+    """What the decoder needs of a KV cache: see `tinyllm.inference.kv_cache`."""
+
+    def positions(self, T: int, /) -> tuple[Any, Any]:
+        """The positions of T new tokens and of the keys they meet, on the host."""
+        ...
+
+    def layer(self, index: int, /) -> LayerCache:
+        """The part of one layer."""
+        ...
+
+    def advance(self, T: int, /) -> None:
+        """Count T tokens as seen, once every layer has them."""
+        ...
+
+
+def stack_forward(
+    xp: Backend,
+    tokens: Array,
+    p: dict[str, Any],
+    config: StackConfig,
+    *,
+    positions: Any = None,
+    types: Array | None = None,
+    dropout: Dropout | None = None,
+) -> tuple[Array, dict[str, Saved]]:
+    """Make a hidden vector of every token: hidden = norm(blocks(embed(tokens))).
+
+    tokens (B, T) -> hidden (B, T, D)
+
+    `p` is the parameter tree. `positions` (B, T), on the host, are 0, 1, 2 … unless given; padding
+    has negative ones. `types` (B, T) are for a config that has them. For training, `dropout` falls
+    on the embedded tokens and on what each sublayer adds to them.
+    """
+    s: dict[str, Saved] = {"config": config, "layers": []}
+    queries, keys = (positions,) * 2 if positions is not None else text_positions(tokens.shape[1])
+    x, s["embedding"] = embed_forward(xp, tokens, p, config, queries, types=types)
+    x, s["dropout"] = dropout_forward(xp, x, dropout=dropout)
+    x = run_blocks(
+        xp, x, p["model"]["layers"], config, queries, keys, dropout=dropout, s_layers=s["layers"]
+    )
+    hidden, s["norm"] = final_norm_forward(xp, x, p, config)
+    return hidden, s
+
+
+def stack_backward(xp: Backend, dy: Array, saved: dict[str, Saved]) -> tuple[None, dict[str, Any]]:
+    """Return the gradients of the branch "model" of the parameter tree."""
+    config: StackConfig = saved["config"]
+    dx, dnorm = final_norm_backward(xp, dy, config, saved["norm"])
+    blocks: dict[str, Any] = {}
+    for i in reversed(range(len(saved["layers"]))):
+        dx, blocks[str(i)] = LAYOUTS[config.layout].backward(xp, dx, saved["layers"][i])
+    dx = dropout_backward(xp, dx, saved["dropout"])
+    around = embed_backward(xp, dx, config, saved["embedding"])
+    layers = {str(i): blocks[str(i)] for i in range(len(blocks))}
+    return None, {**around, "layers": layers, "norm": dnorm}
+
+
+def hidden_states(
+    xp: Backend,
+    tokens: Array,
+    p: dict[str, Any],
+    config: StackConfig,
+    *,
+    kv: Cache | None = None,
+) -> Array:
+    """Run all but the head, and keep nothing; a caller may want the score of one position only.
+
+    tokens (B, T) -> hidden (B, T, D)
+
+    With a cache the tokens come after those that it has seen.
+    """
+    T = tokens.shape[1]
+    queries, keys = text_positions(T) if kv is None else kv.positions(T)
+    x, _ = embed_forward(xp, tokens, p, config, queries)
+    x = run_blocks(xp, x, p["model"]["layers"], config, queries, keys, kv=kv)
+    return final_norm_forward(xp, x, p, config)[0]
+
+
+def final_norm_forward(
+    xp: Backend, x: Array, p: dict[str, Any], config: StackConfig
+) -> tuple[Array, Saved]:
+    """Normalise what the last block gives, unless its layout has done so.
+
+    x (B, T, D) -> y (B, T, D)
+    """
+    if not LAYOUTS[config.layout].final_norm:
+        return x, None
+    return norm_layer(config).forward(xp, x, p["model"]["norm"])
+
+
+def final_norm_backward(
+    xp: Backend, dy: Array, config: StackConfig, saved: Saved
+) -> tuple[Array, dict[str, Any]]:
+    """dx, and the norm's gradients; dx = dy where there is none."""
+    return (dy, {}) if saved is None else norm_layer(config).backward(xp, dy, saved)
+
+
+def text_positions(T: int) -> tuple[Any, Any]:
+    """Where the tokens of a text stand, and the keys that they meet: on the host (see `Cache`)."""
+    return np.arange(T), np.arange(T)
+
+
+def computed_in(p: dict[str, Any]) -> Any:
+    """Return the dtype of the norms, which is computed in: stored matrices may be narrower."""
+    block = p["model"]["layers"]["0"]
+    return next(child for name, child in block.items() if name.endswith("norm"))["weight"].dtype
+
+
+def embed_forward(
+    xp: Backend,
+    tokens: Array,
+    p: dict[str, Any],
+    config: StackConfig,
+    queries: Any,
+    *,
+    types: Array | None = None,
+) -> tuple[Array, Saved]:
+    """Look the tokens up, scale, add types and positions, normalise: each where the config says so.
+
+    tokens (B, T) -> x (B, T, D)
+
+    `queries` are the tokens' positions, and `types` (B, T) which of two texts a token is of.
+    """
+    s: dict[str, Saved] = {"types": None}
+    x, s["tokens"] = embedding_forward(xp, tokens, **p["model"]["embed_tokens"])
+    dtype = computed_in(p)
+    x = x if x.dtype == dtype else xp.astype(x, dtype)
+    x = x if config.embedding_scale == 1.0 else x * config.embedding_scale
+    if types is not None:
+        added, s["types"] = embedding_forward(xp, types, **p["model"]["embed_types"])
+        x = x + added
+    table, add = p["model"].get("embed_positions", {}), way_of(config.positions).add_forward
+    x, s["positions"] = add(xp, x, table, config.positions, positions=queries)
+    if config.embedding_norm:
+        x, s["norm"] = norm_layer(config).forward(xp, x, p["model"]["embed_norm"])
+    return x, s
+
+
+def embed_backward(xp: Backend, dy: Array, config: StackConfig, saved: Saved) -> dict[str, Any]:
+    """Return the gradients of the embedding table and of what stands around it, by their names."""
+    grads: dict[str, Any] = {}
+    if config.embedding_norm:
+        dy, grads["embed_norm"] = norm_layer(config).backward(xp, dy, saved["norm"])
+    add_backward = way_of(config.positions).add_backward
+    dx, grads["embed_positions"] = add_backward(xp, dy, saved["positions"])
+    if saved["types"] is not None:
+        grads["embed_types"] = {"weight": embedding_backward(xp, dx, saved["types"])[1]}
+    _, dtokens = embedding_backward(xp, dx * config.embedding_scale, saved["tokens"])
+    return {"embed_tokens": {"weight": dtokens}} | grads
+
+
+def run_blocks(
+    xp: Backend,
+    x: Array,
+    layers: dict[str, Any],
+    config: StackConfig,
+    queries: Any,
+    keys: Any,
+    *,
+    only: int | None = None,
+    kv: Cache | None = None,
+    dropout: Dropout | None = None,
+    s_layers: list[Saved] | None = None,
+) -> Array:
+    """Run the blocks, or one of them; put what a backward pass needs into `s_layers`.
+
+    x (B, T, D) -> y (B, T, D)
+
+    `layers` are their branches of the parameter tree by number; `queries` and `keys` the positions
+    of the tokens and of the keys that they meet. Without `s_layers` what a block saves is let go of
+    at once.
+    """
+    positions, cached = config.positions, kv is not None
+    way, layout = way_of(positions), LAYOUTS[config.layout]
+    rotation = way.rotation(xp, positions, queries, config.head_dim, x.dtype, cached=cached)
+    bias = way.bias(xp, config, queries, keys, x.dtype)
+    norm, attention = norm_layer(config), _attention_layer(config, rotation=rotation)
+    masks = {
+        window: _mask(
+            xp, PositionMask(queries=queries, keys=keys, causal=config.causal, window=window), bias
+        )
+        for window in set(config.windows)
+    }
+    for i in range(config.n_layers) if only is None else (only,):
+        attend = partial(
+            attention.forward,
+            mask=masks[config.windows[i]],
+            kv=None if kv is None else kv.layer(i),
+        )
+        mlp = feed_forward_of(config, i).layer(config)
+        sublayers = Sublayers(norm, Layer(attend, attention.backward), mlp)
+        x, s = layout.forward(xp, x, layers[str(i)], sublayers, dropout)
+        if s_layers is not None:
+            s_layers.append(s)
+        del s
+    if kv is not None:
+        kv.advance(x.shape[1])
+    return x
+
+
+def norm_layer(config: StackConfig) -> Layer:
+    """Return the model's norm."""
+    norm = NORMS[config.norm]
+    return Layer(partial(norm.forward, eps=config.norm_eps), norm.backward)
+
+
+def _attention_layer(config: StackConfig, **around: Any) -> Layer:
+    """Return the model's attention, which wants a mask and a cache yet."""
+    if config.latent is not None:
+        return latent_layer(config, **around)
+    forward = partial(
+        self_attention_forward,
+        n_heads=config.n_heads,
+        n_kv_heads=config.n_kv_heads,
+        norm_eps=config.norm_eps,
+        scale=config.attention_scale,
+        softcap=config.attention_softcap,
+        clip=config.qkv_clip,
+        **around,
+    )
+    return Layer(forward, self_attention_backward)
+
+
+def _mask(xp: Backend, rule: PositionMask, bias: Array | None) -> Array | PositionMask | None:
+    """Who may attend to whom; None if all to all.
+
+    With a bias (H, T, S) or (B, H, T, S), what is added to the scores: the bias, or -inf.
+    """
+    if rule.shows_all():
+        return bias
+    if bias is None:
+        return rule
+    visible = rule.tile(xp, slice(None), slice(None))
+    return xp.where(visible, bias, xp.asarray(-xp.inf, dtype=bias.dtype))
