@@ -109,12 +109,23 @@ def _decoder(config: dict[str, Any]) -> Iterator[Row]:
         f"head_dim {config['head_dim']}",
     )
     yield "block", f"{config['layout']}, of {config['norm']} and {config['mlp']}"
+    if config["blocks"] is not None:
+        yield from _blocks(config["blocks"])
     if config["experts"] is not None:
         yield "experts", _experts(**config["experts"])
     yield "extras", _extras(config)
     yield "positions", _positions(**config["positions"])
     yield "window", _window(config["windows"])
     yield "context", f"{config['max_seq_len']:,} tokens of a vocabulary of {config['vocab_size']:,}"
+
+
+def _blocks(blocks: Sequence[dict[str, Any]]) -> Iterator[Row]:
+    """Say what each block is, a line for those that are alike."""
+    for kind in {str(block): block for block in blocks}.values():
+        sizes = [f", {kind['n_heads']} and {kind['n_kv_heads']} heads"] if kind["n_heads"] else []
+        sizes += [f", d_ff {kind['d_ff']:,}"] if kind["d_ff"] else []
+        which = [i for i, block in enumerate(blocks) if block == kind]
+        yield f"block {_ranges(which)}", kind["layout"] + "".join(sizes)
 
 
 def _recurrent(config: dict[str, Any]) -> Iterator[Row]:

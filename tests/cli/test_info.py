@@ -85,7 +85,7 @@ def test_windows_of_some_layers_are_told_in_ranges():
             "d_model": 1, "d_ff": 1, "n_heads": 1, "n_kv_heads": 1, "head_dim": 1, "max_seq_len": 1,
             "vocab_size": 1, "bos_id": None, "eos_ids": [], "qkv_bias": True, "o_bias": False,
             "mlp_bias": False, "qk_norm": True, "positions": rope, "experts": None, "latent": None,
-            "layout": "post", "norm": "layernorm", "mlp": "gelu",
+            "layout": "post", "norm": "layernorm", "mlp": "gelu", "blocks": None,
         },
     }  # fmt: skip
     said = dict(rows(described))

@@ -18,6 +18,7 @@ from tinyllm.compression.linearity import (
 )
 from tinyllm.compression.streaming import after_block, embedded, require_decoder, scored
 from tinyllm.errors import UsageError
+from tinyllm.models.block import with_blocks
 from tinyllm.models.config import DecoderConfig
 
 Maps = Mapping[int, LinearMap]
@@ -128,10 +129,13 @@ def remove_layers(
             renamed[name] = x
         elif int(found[1]) in stay:
             renamed[f"model.layers.{stay.index(int(found[1]))}{found[2]}"] = x
-    windows, experts = tuple(config.windows[i] for i in stay), config.experts
+    config = replace(config, n_layers=len(stay), windows=tuple(config.windows[i] for i in stay))
+    blocks, experts = config.blocks, config.experts
+    if blocks is not None:
+        config = with_blocks(config, [blocks[i] for i in stay])
     if experts is not None:  # those of the first blocks that have none may be gone
         experts = replace(experts, first=sum(i < experts.first for i in stay))
-    return renamed, replace(config, n_layers=len(stay), windows=windows, experts=experts)
+    return renamed, replace(config, experts=experts)
 
 
 def fit_maps_to_dense(

@@ -34,11 +34,14 @@ class KVCache:
         padding: Any = None,
     ) -> None:
         """`padding` (B,) is the number of padding columns at the start of each row."""
-        heads, *widths = kept_widths(config)
+        layers = [kept_widths(config, i) for i in range(config.n_layers)]
         self.xp, self.capacity, self.length = xp, capacity, 0
         self.keys, self.values = (
-            [xp.zeros((batch, heads, capacity, width), dtype=dtype) for _ in range(config.n_layers)]
-            for width in widths
+            [xp.zeros((batch, heads, capacity, width), dtype=dtype) for heads, width in sizes]
+            for sizes in (
+                [(h, key) for h, key, _ in layers],
+                [(h, value) for h, _, value in layers],
+            )
         )
         self._padding = None if padding is None or not np.any(padding) else np.asarray(padding)
 

@@ -88,7 +88,7 @@ def balanced(
     that divided by all targets, as the cross-entropy is, they are the mean over texts. None for a
     decoder without mixtures.
     """
-    mixtures = [s["mlp"] for s in saved["layers"] if "scores" in s["mlp"]]
+    mixtures = [s["mlp"] for s in saved["layers"] if "scores" in s.get("mlp", {})]
     if not mixtures:
         return None, saved
     routing: Routing = saved["config"].experts.routing
@@ -103,7 +103,7 @@ def balanced(
     sent = [np.bincount(xp.to_numpy(i).reshape(-1), minlength=E) for i in ids]
     gradients = iter(xp.reshape(d, (B * T, E)) for d in dscores)
     layers = [
-        s | {"mlp": with_dscores(s["mlp"], next(gradients))} if "scores" in s["mlp"] else s
+        s | {"mlp": with_dscores(s["mlp"], next(gradients))} if "scores" in s.get("mlp", {}) else s
         for s in saved["layers"]
     ]
     return Routed(losses=losses, sent=np.stack(sent)), saved | {"layers": layers}

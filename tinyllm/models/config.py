@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tinyllm.layers.norms import NORMS
+from tinyllm.models.block import Block, config_of_block
 from tinyllm.models.experts import Experts
 from tinyllm.models.feed_forward import Shapes, feed_forward_of, linear_shapes
 from tinyllm.models.latent import Latent, latent_shapes
-from tinyllm.models.layouts import LAYOUTS
+from tinyllm.models.layouts import LAYOUTS, layout_of_block
 from tinyllm.models.positions import Positions, table_rows
 
 EMBED_TOKENS, EMBED_POSITIONS = "model.embed_tokens.weight", "model.embed_positions.weight"
@@ -41,6 +42,7 @@ class StackConfig:
     mlp: str = "swiglu"  # a row of `feed_forward`
     experts: Experts | None = None  # mixtures in the place of most feed-forward layers
     latent: Latent | None = None  # latent attention, in the place of attention
+    blocks: tuple[Block, ...] | None = None  # each block, where they are not all alike
     qkv_bias: bool = False
     o_bias: bool = False
     mlp_bias: bool = False
@@ -77,22 +79,32 @@ def head_shapes(config: StackConfig) -> Shapes:
 
 def stack_shapes(config: StackConfig) -> Shapes:
     """Return the shapes of the parameters of all but the head."""
-    layout = LAYOUTS[config.layout]
     shapes: Shapes = {EMBED_TOKENS: (config.vocab_size, config.d_model)}
     if rows := table_rows(config.positions, config.max_seq_len):
         shapes[EMBED_POSITIONS] = (rows, config.d_model)
     if config.embedding_norm:
         shapes |= norm_shapes(EMBED_NORM, config)
-    first, *others = layout.norms
     for i in range(config.n_layers):
-        layer = f"model.layers.{i}"
-        shapes |= norm_shapes(f"{layer}.{first}", config)
-        shapes |= _within(f"{layer}.self_attn", _attention_shapes(config))
-        for norm in others:
-            shapes |= norm_shapes(f"{layer}.{norm}", config)
-        shapes |= _within(f"{layer}.mlp", feed_forward_of(config, i).shapes(config))
-    if layout.final_norm:
+        shapes |= _within(f"model.layers.{i}", _block_shapes(config_of_block(config, i), i))
+    if LAYOUTS[config.layout].final_norm:
         shapes |= norm_shapes(FINAL_NORM, config)
+    return shapes
+
+
+def _block_shapes(config: StackConfig, index: int) -> Shapes:
+    """Return the shapes within a block, whose own config this is: the first norm comes first."""
+    layout, D = layout_of_block(config.layout), config.d_model
+    shapes: Shapes = {}
+    for norm in layout.norms[:1]:
+        shapes |= norm_shapes(norm, config)
+    if "self_attn" in layout.sublayers:
+        shapes |= _within("self_attn", _attention_shapes(config))
+    for norm in layout.norms[1:]:
+        shapes |= norm_shapes(norm, config)
+    if "mlp" in layout.sublayers:
+        shapes |= _within("mlp", feed_forward_of(config, index).shapes(config))
+    if "linear" in layout.sublayers:
+        shapes |= linear_shapes("linear", D, D, bias=True)
     return shapes
 
 

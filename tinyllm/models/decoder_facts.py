@@ -4,8 +4,10 @@ from dataclasses import asdict
 from math import prod
 from typing import Any
 
+from tinyllm.models.block import blocks_of, config_of_block
 from tinyllm.models.config import EMBED_POSITIONS, EMBED_TOKENS, DecoderConfig, param_shapes
 from tinyllm.models.experts import idle_parameters
+from tinyllm.models.layouts import layout_of_block
 from tinyllm.models.positions import describe_positions, positions_stay
 
 
@@ -14,14 +16,17 @@ def describe_decoder(config: DecoderConfig) -> dict[str, Any]:
     return asdict(config) | {"positions": describe_positions(config.positions)}
 
 
-def kept_widths(config: DecoderConfig) -> tuple[int, int, int]:
+def kept_widths(config: DecoderConfig, index: int) -> tuple[int, int, int]:
     """Return for how many heads a layer keeps keys and values, and how wide each of these is.
 
     Latent attention keeps one vector for all heads, whose first part are its values.
     """
+    block = config_of_block(config, index)
+    if "self_attn" not in layout_of_block(block.layout).sublayers:
+        return 0, 0, 0
     if config.latent is not None:
         return 1, config.latent.kv_rank + config.head_dim, 0
-    return config.n_kv_heads, config.head_dim, config.head_dim
+    return block.n_kv_heads, config.head_dim, config.head_dim
 
 
 def kv_numbers(config: DecoderConfig, tokens: int) -> int:
@@ -30,8 +35,8 @@ def kv_numbers(config: DecoderConfig, tokens: int) -> int:
     A cache that rolls keeps no more than the widest window.
     """
     columns = min(tokens, max(window or tokens for window in config.windows))
-    heads, of_key, of_value = kept_widths(config)
-    return columns * config.n_layers * heads * (of_key + of_value)
+    widths = (kept_widths(config, i) for i in range(config.n_layers))
+    return columns * sum(heads * (of_key + of_value) for heads, of_key, of_value in widths)
 
 
 def decoder_flops(config: DecoderConfig) -> tuple[int, int]:
@@ -52,7 +57,7 @@ def decoder_flops(config: DecoderConfig) -> tuple[int, int]:
     if config.latent is not None:
         per_key = 2 * config.latent.kv_rank + config.head_dim
     active = matrices - idle_parameters(config)
-    return 2 * active, 2 * config.n_layers * config.n_heads * per_key
+    return 2 * active, 2 * per_key * sum(block.n_heads for block in blocks_of(config))
 
 
 def scores_stay(config: DecoderConfig) -> bool:

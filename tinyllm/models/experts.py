@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tinyllm.layers.layer import Layer
 from tinyllm.layers.mlp import SILU
 from tinyllm.layers.moe import moe_backward, moe_forward
+from tinyllm.models.block import blocks_of
 from tinyllm.ops.routing import Routing
 
 if TYPE_CHECKING:
@@ -51,8 +52,9 @@ def idle_parameters(config: "StackConfig") -> int:
     experts = config.experts
     if experts is None:
         return 0
-    blocks, idle = config.n_layers - experts.first, experts.n_experts - experts.routing.k
-    return max(0, blocks) * idle * 3 * config.d_model * experts.d_ff
+    mixtures = sum(block.d_ff > 0 for block in blocks_of(config)[experts.first :])
+    idle = experts.n_experts - experts.routing.k
+    return mixtures * idle * 3 * config.d_model * experts.d_ff
 
 
 def _experts(config: "StackConfig") -> Experts:

@@ -1,4 +1,4 @@
-"""The block layouts that a config can name: see `tinyllm.layers.blocks`."""
+"""The block layouts that a config can name: see `tinyllm.layers.blocks`, and `partial_blocks`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +15,14 @@ from tinyllm.layers.blocks import (
     sandwich_block_backward,
     sandwich_block_forward,
 )
+from tinyllm.layers.partial_blocks import (
+    attention_block_backward,
+    attention_block_forward,
+    linear_block_backward,
+    linear_block_forward,
+    mlp_block_backward,
+    mlp_block_forward,
+)
 
 BEFORE, BETWEEN = "input_layernorm", "post_attention_layernorm"
 BEFORE_MLP, AFTER_MLP = "pre_feedforward_layernorm", "post_feedforward_layernorm"
@@ -28,6 +36,7 @@ class Layout:
     backward: Callable[..., tuple[Array, dict[str, Any]]]
     norms: tuple[str, ...]
     final_norm: bool = True
+    sublayers: tuple[str, ...] = ("self_attn", "mlp")
 
 
 LAYOUTS = {
@@ -49,3 +58,25 @@ LAYOUTS = {
         norms=(BEFORE, BETWEEN, BEFORE_MLP, AFTER_MLP),
     ),
 }  # fmt: skip
+
+ATTENTION_ONLY, MLP_ONLY, LINEAR = "attention_only", "mlp_only", "linear"
+PARTIAL = {  # of single blocks in a model whose blocks are not all alike
+    ATTENTION_ONLY: Layout(
+        forward=attention_block_forward, backward=attention_block_backward, norms=(BEFORE,),
+        sublayers=("self_attn",),
+    ),
+    MLP_ONLY: Layout(
+        forward=mlp_block_forward, backward=mlp_block_backward, norms=(BETWEEN,),
+        sublayers=("mlp",),
+    ),
+    LINEAR: Layout(
+        forward=linear_block_forward, backward=linear_block_backward, norms=(),
+        sublayers=("linear",),
+    ),
+}  # fmt: skip
+HALVED = ("pre", "parallel")  # layouts of which either sublayer can be left alone with its norm
+
+
+def layout_of_block(name: str) -> Layout:
+    """Return the row of a model's layout, or of one of its blocks."""
+    return (LAYOUTS | PARTIAL)[name]

@@ -13,7 +13,14 @@ from tinyllm.layers.norms import NORMS
 from tinyllm.models.config import DecoderConfig
 from tinyllm.models.feed_forward import FEED_FORWARDS
 from tinyllm.models.layouts import LAYOUTS
-from tinyllm.models.own_records import read_experts, read_latent, write_experts, write_latent
+from tinyllm.models.own_records import (
+    read_blocks,
+    read_experts,
+    read_latent,
+    write_blocks,
+    write_experts,
+    write_latent,
+)
 from tinyllm.models.positions import WITHOUT_NUMBERS, Learned, Positions, way_of
 from tinyllm.models.rope_json import read_rope, write_rope
 
@@ -34,6 +41,7 @@ def read_own(keys: KeyReader, sizes: Sizes) -> dict[str, Any]:
         "positions": _read_positions(keys, sizes),
         "experts": read_experts(keys, sizes),
         "latent": read_latent(keys),
+        "blocks": read_blocks(keys, sizes),
         "windows": _read_windows(keys, sizes.n_layers),
         "embedding_scale": keys.number("embedding_scale", 1e-6, 1e6, default=1.0),
         **{key: keys.boolean(key, False) for key in YES_OR_NO},
@@ -49,6 +57,7 @@ def write_own(config: DecoderConfig) -> dict[str, Any]:
         **_write_offset(config.positions),
         "experts": write_experts(config.experts),
         "latent": write_latent(config.latent),
+        "blocks": write_blocks(config.blocks),
         "windows": list(config.windows),
         "embedding_scale": config.embedding_scale,
         **{key: getattr(config, key) for key in YES_OR_NO},

@@ -20,10 +20,11 @@ from tinyllm.layers.attention import (
 from tinyllm.layers.blocks import Sublayers
 from tinyllm.layers.layer import Layer
 from tinyllm.layers.norms import NORMS
+from tinyllm.models.block import config_of_block
 from tinyllm.models.config import StackConfig
 from tinyllm.models.feed_forward import feed_forward_of
 from tinyllm.models.latent import latent_layer
-from tinyllm.models.layouts import LAYOUTS
+from tinyllm.models.layouts import LAYOUTS, layout_of_block
 from tinyllm.models.positions import way_of
 from tinyllm.ops.dropout import Dropout, dropout_backward, dropout_forward
 from tinyllm.ops.embedding import embedding_backward, embedding_forward
@@ -81,7 +82,8 @@ def stack_backward(xp: Backend, dy: Array, saved: dict[str, Saved]) -> tuple[Non
     dx, dnorm = final_norm_backward(xp, dy, config, saved["norm"])
     blocks: dict[str, Any] = {}
     for i in reversed(range(len(saved["layers"]))):
-        dx, blocks[str(i)] = LAYOUTS[config.layout].backward(xp, dx, saved["layers"][i])
+        layout = layout_of_block(config_of_block(config, i).layout)
+        dx, blocks[str(i)] = layout.backward(xp, dx, saved["layers"][i])
     dx = dropout_backward(xp, dx, saved["dropout"])
     around = embed_backward(xp, dx, config, saved["embedding"])
     layers = {str(i): blocks[str(i)] for i in range(len(blocks))}
@@ -135,8 +137,9 @@ def text_positions(T: int) -> tuple[Any, Any]:
 
 def computed_in(p: dict[str, Any]) -> Any:
     """Return the dtype of the norms, which is computed in: stored matrices may be narrower."""
-    block = p["model"]["layers"]["0"]
-    return next(child for name, child in block.items() if name.endswith("norm"))["weight"].dtype
+    branches = (p["model"], *p["model"]["layers"].values())
+    norms = (b[name] for b in branches for name in b if name.endswith("norm"))
+    return next(norms)["weight"].dtype
 
 
 def embed_forward(
@@ -204,10 +207,9 @@ def run_blocks(
     at once.
     """
     positions, cached = config.positions, kv is not None
-    way, layout = way_of(positions), LAYOUTS[config.layout]
+    way, norm = way_of(positions), norm_layer(config)
     rotation = way.rotation(xp, positions, queries, config.head_dim, x.dtype, cached=cached)
     bias = way.bias(xp, config, queries, keys, x.dtype)
-    norm, attention = norm_layer(config), _attention_layer(config, rotation=rotation)
     masks = {
         window: _mask(
             xp, PositionMask(queries=queries, keys=keys, causal=config.causal, window=window), bias
@@ -215,14 +217,17 @@ def run_blocks(
         for window in set(config.windows)
     }
     for i in range(config.n_layers) if only is None else (only,):
+        block = config_of_block(config, i)
+        attention = _attention_layer(block, rotation=rotation)
         attend = partial(
             attention.forward,
             mask=masks[config.windows[i]],
             kv=None if kv is None else kv.layer(i),
         )
-        mlp = feed_forward_of(config, i).layer(config)
+        mlp = feed_forward_of(block, i).layer(block)
         sublayers = Sublayers(norm, Layer(attend, attention.backward), mlp)
-        x, s = layout.forward(xp, x, layers[str(i)], sublayers, dropout)
+        forward = layout_of_block(block.layout).forward
+        x, s = forward(xp, x, layers[str(i)], sublayers, dropout)
         if s_layers is not None:
             s_layers.append(s)
         del s
