@@ -96,8 +96,8 @@ def test_an_error_that_is_not_a_number_is_not_right():
 def test_names_that_are_not_there_are_refused():
     with pytest.raises(UsageError, match="no operation 'sin'; there are linear, "):
         check_operation("sin")
-    with pytest.raises(UsageError, match="no model 'bert'; there are llama, "):
-        example_config("bert")
+    with pytest.raises(UsageError, match="no model 'eliza'; there are llama, "):
+        example_config("eliza")
     with pytest.raises(UsageError, match="no parameter has 'q_proj' in its name"):
         check_gradients(example_config("gru"), only=("q_proj",))
 

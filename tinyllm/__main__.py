@@ -24,6 +24,7 @@ COMMANDS = {
     "evaluate": "say how well a model predicts a text, or answers questions",
     "plot": "draw the losses of runs",
     "embed": "learn word vectors from text, ask them, draw them, judge them",
+    "fill-mask": "say what a mask in a text hides, by an encoder",
     "tokenize": "turn text into token ids, and back",
     "prune": "make a model smaller: zeros in its weights, or fewer layers",
     "convert": "turn llama2.c files and Meta's layout into Hugging Face's, and back",
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     if words and words[0] in COMMANDS:
         folder = "tinyllm.cli" if words[0] in _ONLY_HERE else "tinyllm"
-        return int(import_module(f"{folder}.{words[0]}").main(words[1:]))
+        return int(import_module(f"{folder}.{words[0].replace('-', '_')}").main(words[1:]))
     listing = "\n".join(f"  {name:<10}{what}" for name, what in COMMANDS.items())
     parser = Parser(
         prog="python -m tinyllm",

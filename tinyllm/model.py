@@ -18,6 +18,7 @@ from tinyllm.checkpoints import (
 )
 from tinyllm.errors import CheckpointError, UsageError
 from tinyllm.evaluation.scoring import target_logprobs
+from tinyllm.inference.encoding import Guess, fill_mask, text_vectors
 from tinyllm.inference.generation import (
     Generation,
     GenerationOptions,
@@ -30,9 +31,11 @@ from tinyllm.inference.reader import make_reader
 from tinyllm.inference.session import Session, UncachedSession
 from tinyllm.inference.stops import StopStrings
 from tinyllm.key_reader import KeyReader
-from tinyllm.models.architecture import Config, architecture, understand
+from tinyllm.models.architecture import Config, architecture, require_use, understand
 from tinyllm.models.config_json import read_eos
 from tinyllm.models.cost import check_memory, memory_needed
+from tinyllm.models.encoder_config import EncoderConfig
+from tinyllm.models.storage import BITS, STORAGES
 from tinyllm.models.weights import check_params, load_params, stored_tensors
 from tinyllm.ops.losses import IGNORED, cross_entropy_backward, cross_entropy_forward
 from tinyllm.params import nest
@@ -41,7 +44,6 @@ from tinyllm.tokenizers import Tokenizer, has_tokenizer, load_tokenizer
 
 Prompt = str | Sequence[int]  # text, or token ids as they are
 DTYPES = ("float32", "float64")
-STORAGES = ("bfloat16",)  # beside the dtype itself
 
 
 def load(
@@ -61,8 +63,8 @@ def load(
 
     The weights are computed with in `dtype`, float32 or float64, whatever the file holds. `storage`
     "bfloat16" keeps the matrices in 16 bits and widens them as they are used: half the memory,
-    slower, and for inference only. `tie` says whether the head is the embedding table, where config
-    and file contradict each other.
+    slower, and for inference only; "int8" and "int4" round them, too (`tinyllm.models.storage`).
+    `tie` says whether the head is the embedding table, where config and file contradict each other.
     A model whose weights, and KV cache for `context` tokens, take more memory than there is, is not
     loaded unless by `force`. `report` hears, line by line, how far it is.
     Raises TinyllmError with one line on what is wrong and what to do.
@@ -94,7 +96,7 @@ def _checked_storage(storage: str | None, dtype: str, xp: Backend) -> str | None
     if storage is None or storage == dtype:
         return None
     if storage not in STORAGES:
-        raise UsageError(f"storage is {storage!r}, expected {dtype} or {' or '.join(STORAGES)}")
+        raise UsageError(f"storage is {storage!r}, expected {' or '.join((dtype, *STORAGES))}")
     if dtype != "float32":
         raise UsageError(f"storage {storage} is widened to float32, and dtype is {dtype}")
     if xp.name != "numpy":
@@ -210,6 +212,7 @@ class Model:
 
     def run(self, prompts: Sequence[Prompt], **options: Any) -> Run:
         """Prepare to continue several prompts: iterate over the result, then ask it for results."""
+        require_use(self.config, "generate")
         chosen = GenerationOptions(**options)
         ids = [self.encode_prompt(prompt) for prompt in prompts]
         if not ids:
@@ -238,6 +241,31 @@ class Model:
             vocab_size=self.tokenizer.vocab_size if self.tokenizer else self.config.vocab_size,
         )
 
+    def fill_mask(self, text: str, *, top: int = 5) -> list[list[Guess]]:
+        """Return the likeliest tokens for each mask of a text: see `tinyllm.inference.encoding`.
+
+        Raises UsageError for a model that is no encoder, or a text without a mask.
+        """
+        config, tokenizer = self._encoder()
+        return fill_mask(self.xp, self._tree(), config, tokenizer, text, top)
+
+    def embed(self, texts: Sequence[str], *, pooling: str = "mean") -> Any:
+        """Make one vector of each text, pooled by mean, cls, max or pooler.
+
+        texts (B) -> vectors (B, D), in NumPy
+
+        Raises UsageError for a model that is no encoder, or one that lacks the pooler.
+        """
+        config, tokenizer = self._encoder()
+        return text_vectors(self.xp, self._tree(), config, tokenizer, texts, pooling)
+
+    def _encoder(self) -> tuple[EncoderConfig, Tokenizer]:
+        require_use(self.config, "fill-mask")
+        assert isinstance(self.config, EncoderConfig)
+        if self.tokenizer is None:
+            raise UsageError("the model's folder has no tokenizer, which makes tokens of a text")
+        return self.config, self.tokenizer
+
     def encode_prompt(self, prompt: Prompt) -> list[int]:
         """Return the ids of a prompt, BOS first where the model was trained so.
 
@@ -254,7 +282,12 @@ class Model:
         return ids
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the model as a folder that `load` and transformers read."""
+        """Write the model as a folder that `load` and transformers read.
+
+        Raises UsageError where weights were rounded to whole numbers.
+        """
+        if any(x.dtype in BITS for x in self.params.values()):
+            raise UsageError("rounded weights are not for others: load without `storage` to save")
         dtype = next(iter(self.params.values())).dtype
         host = {name: np.asarray(self.xp.to_numpy(x)) for name, x in self.params.items()}
         generation = {"eos_token_id": sorted(self.eos_ids)} if self.eos_ids else None

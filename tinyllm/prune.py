@@ -51,7 +51,7 @@ def prune(args: argparse.Namespace, messages: Messages) -> int:
     start = time.monotonic()
     check(args)
     with new_folder(args.out) as folder:
-        model = load_model(args, messages)
+        model = load_model(args, messages, None)
         facts: Facts = {"method": args.method, "model": str(args.model)}
         samples, measured = _texts(model, args, facts)
         if measured is not None:
@@ -64,7 +64,7 @@ def prune(args: argparse.Namespace, messages: Messages) -> int:
         del model, tensors
         if measured is not None:  # by what was written: that is what is used later
             args.model = folder
-            written = load_model(args, messages)
+            written = load_model(args, messages, None)
             _measure(written, measured, facts["perplexity"], "after", messages)
         facts["seconds"] = round(time.monotonic() - start, 3)
         if args.report and not write_report(folder, facts):

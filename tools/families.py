@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tinyllm.models.config import DecoderConfig
+from tinyllm.models.config import StackConfig
 from tinyllm.models.examples import EXAMPLES, example_config
 from tinyllm.models.families import FAMILIES
 from tinyllm.models.positions import way_of
@@ -30,7 +30,7 @@ BESIDES = {  # fields that are not None or False, and what that means
 }
 
 
-def row(name: str, config: DecoderConfig) -> tuple[str, ...]:
+def row(name: str, config: StackConfig) -> tuple[str, ...]:
     """Return the cells of a line."""
     positions = way_of(config.positions).name
     if isinstance(config.positions, Rope) and config.positions.fraction != 1.0:
@@ -46,7 +46,7 @@ def row(name: str, config: DecoderConfig) -> tuple[str, ...]:
 def table() -> list[tuple[str, ...]]:
     """Return all lines."""
     configs = {name: example_config(name) for name in EXAMPLES}
-    return [row(name, c) for name, c in configs.items() if isinstance(c, DecoderConfig)]
+    return [row(name, c) for name, c in configs.items() if isinstance(c, StackConfig)]
 
 
 def main() -> int:

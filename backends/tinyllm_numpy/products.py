@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from ml_dtypes import bfloat16
 
+from tinyllm.ops.quantization import Quantized
+from tinyllm_numpy.quantized import quantized_linear
 from tinyllm_numpy.threads import one_blas_thread, parallel_map
 
 FEW, FEW_PACKED = 6, 4  # rows up to which a block of W is read again for each
@@ -44,6 +46,8 @@ def pack(weights: Sequence[Any], /) -> Any:
     columns. It costs a copy; all other matrices stay where they are, mapped from a file.
     """
     first = weights[0]
+    if isinstance(first, Quantized):
+        return first if len(weights) == 1 else None
     D, C = sum(len(weight) for weight in weights), first.shape[1]
     small = D * C * first.itemsize <= COPY_BYTES and first.dtype != bfloat16
     if C < SHORT and D >= C and small:
@@ -53,6 +57,8 @@ def pack(weights: Sequence[Any], /) -> Any:
 
 def linear(x: Any, weight: Any, /) -> Any:
     """Multiply rows by a stored matrix, y = x Wᵀ (see `tinyllm.backend.Backend`)."""
+    if isinstance(weight, Quantized):
+        return quantized_linear(x, weight)
     rows, packed = len(x), isinstance(weight, Packed)
     stored = weight.transpose.T if packed else weight
     narrow = stored.dtype == bfloat16

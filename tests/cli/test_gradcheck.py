@@ -60,7 +60,7 @@ def test_a_kind_of_model(capsys):
 
 REFUSED = {
     "unknown name": (["lineer"], "there is no operation or model 'lineer'; operations are linear"),
-    "unknown kind": (["--arch", "bert"], "--arch takes the place of names, and is one of llama"),
+    "unknown kind": (["--arch", "eliza"], "--arch takes the place of names, and is one of llama"),
     "an operation as a kind": (["--arch", "linear"], "--arch takes the place of names"),
     "kind and name": (["--arch", "rnn", "linear"], "--arch takes the place of names"),
     "kind and model": (["--arch", "rnn", "--model", "x"], "argument --model/-m: not allowed with"),

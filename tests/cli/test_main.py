@@ -12,7 +12,7 @@ from tinyllm import __version__
 from tinyllm.__main__ import COMMANDS, main
 
 MODULES = ["tinyllm.__main__", "tinyllm.cli.tokenize"]
-MODULES += [f"tinyllm.{name}" for name in COMMANDS if name != "tokenize"]
+MODULES += [f"tinyllm.{name.replace('-', '_')}" for name in COMMANDS if name != "tokenize"]
 
 
 @pytest.fixture(params=MODULES)

@@ -37,8 +37,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         help="what to compute with (default: float32)",
     )  # fmt: skip
     group.add_argument(
-        "--storage", choices=["float32", "float64", "bfloat16"],
-        help="how to keep matrices; bfloat16: half the memory, slower (default: as --dtype)",
+        "--storage", choices=["float32", "float64", "bfloat16", "int8", "int4"], metavar="TYPE",
+        help="how to keep matrices; bfloat16: half the memory, slower; int8, int4: a quarter and"
+        " less, rounded (default: as --dtype)",
     )  # fmt: skip
     add_tie(group)
     group.add_argument(
@@ -55,12 +56,18 @@ def add_backend(group: argparse._ActionsContainer) -> None:
     )  # fmt: skip
 
 
-def load_model(args: argparse.Namespace, messages: Messages) -> "Model":
-    """Load the model that the flags of `add_model` name."""
+def load_model(
+    args: argparse.Namespace, messages: Messages, use: str | None = "generate"
+) -> "Model":
+    """Load the model that the flags of `add_model` name.
+
+    Raises UsageError for one that is for another `use`, unless that is None.
+    """
     from tinyllm.model import load
+    from tinyllm.models.architecture import require_use
 
     messages.status(f"loading {args.model or 'the model that ships'} …")
-    return load(
+    model = load(
         args.model,
         backend=args.backend,
         dtype=args.dtype,
@@ -70,6 +77,9 @@ def load_model(args: argparse.Namespace, messages: Messages) -> "Model":
         force=args.force,
         report=messages.status,
     )
+    if use is not None:
+        require_use(model.config, use)
+    return model
 
 
 def add_color(group: argparse._ActionsContainer) -> None:

@@ -50,7 +50,7 @@ def add_new_model(parser: argparse.ArgumentParser) -> None:
 
 def _add_pieces(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
-        "pieces", "a model of our own, which other programs do not know: a llama with other pieces"
+        "pieces", "a model of our own, which other programs do not know: other pieces"
     )
     add = group.add_argument
     add("--positions", help="rope, sinusoidal, learned, alibi or none (default: rope)")

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tinyllm.backend import Array, Backend
-from tinyllm.models.architecture import Config, architecture
+from tinyllm.models.architecture import Config, architecture, require_use
 from tinyllm.ops.losses import IGNORED
 from tinyllm.ops.softmax import log_softmax_forward
 from tinyllm.tokenizers import Tokenizer
@@ -48,6 +48,7 @@ def score_windows(
     Windows are batched with others of about their length; what stands on the right of a token does
     not change its score, so the shorter are padded there. `report` hears how far it is.
     """
+    require_use(model.config, "generate")
     batches = _batches(model, windows)
     scores: list[Any] = [np.zeros(0) for _ in windows]
     total, done = sum(window.scored for window in windows), 0

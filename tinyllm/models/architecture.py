@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinyllm.backend import Array, Backend, Params, Saved
+from tinyllm.errors import UsageError
 from tinyllm.key_reader import KeyReader
 from tinyllm.models.balance import Balance, Routed, balanced, unbalanced
-from tinyllm.models.config import DecoderConfig, param_shapes
+from tinyllm.models.config import DecoderConfig, StackConfig, param_shapes
 from tinyllm.models.config_json import (
     refuse_what_is_not_weights,
     understand_config,
@@ -25,9 +26,12 @@ from tinyllm.models.decoder import (
     logits_forward,
 )
 from tinyllm.models.decoder_facts import decoder_flops, describe_decoder, kv_numbers, scores_stay
+from tinyllm.models.encoder import encoded, encoder_backward, encoder_forward, masked_head_forward
+from tinyllm.models.encoder_config import EncoderConfig, encoder_shapes
+from tinyllm.models.encoder_facts import describe_encoder, encoder_flops
 from tinyllm.models.experts import idle_parameters
-from tinyllm.models.families import FAMILIES, names_in_files
-from tinyllm.models.init import init_params
+from tinyllm.models.families import names_in_files, names_of
+from tinyllm.models.init import init_encoder, init_params
 from tinyllm.models.packing import pack_params
 from tinyllm.models.recurrent import (
     recurrent_hidden_states,
@@ -53,12 +57,14 @@ from tinyllm.models.stack import hidden_states
 from tinyllm.models.stored import Names
 from tinyllm.models.trace import traced
 
-Config = DecoderConfig | RecurrentConfig
+Config = StackConfig | RecurrentConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Architecture:
     """One kind of model. Tokens are (B, T), `p` is the parameter tree."""
+
+    use: str  # the command that it is for: generate, fill-mask
 
     # Its config, and what config.json says of it.
     model_types: tuple[str, ...]
@@ -89,7 +95,8 @@ class Architecture:
 
 ARCHITECTURES: dict[type, Architecture] = {
     DecoderConfig: Architecture(
-        model_types=tuple(FAMILIES),
+        use="generate",
+        model_types=names_of(DecoderConfig),
         read_config=understand_config,
         write_config=write_config_json,
         describe=describe_decoder,
@@ -108,7 +115,29 @@ ARCHITECTURES: dict[type, Architecture] = {
         kept_numbers=kv_numbers,
         flops=decoder_flops,
     ),
+    EncoderConfig: Architecture(
+        use="fill-mask",
+        model_types=names_of(EncoderConfig),
+        read_config=understand_config,
+        write_config=write_config_json,
+        describe=describe_encoder,
+        param_shapes=encoder_shapes,
+        names=names_in_files,
+        init_params=init_encoder,
+        pack=lambda xp, p: p,
+        forward=encoder_forward,
+        backward=encoder_backward,
+        balanced=unbalanced,
+        hidden_states=encoded,
+        head=masked_head_forward,
+        traced=traced,
+        scores_stay=lambda config: False,
+        idle_parameters=lambda config: 0,
+        kept_numbers=lambda config, tokens: 0,
+        flops=encoder_flops,
+    ),
     RecurrentConfig: Architecture(
+        use="generate",
         model_types=tuple(CELLS),
         read_config=read_recurrent_config,
         write_config=write_recurrent_config,
@@ -134,6 +163,16 @@ ARCHITECTURES: dict[type, Architecture] = {
 def architecture(config: Config) -> Architecture:
     """Return the functions of the model that this config describes."""
     return ARCHITECTURES[type(config)]
+
+
+def require_use(config: Config, use: str) -> None:
+    """Raise UsageError for a model that this is not for, with what it is for."""
+    own = architecture(config).use
+    if own != use:
+        what = config.family if isinstance(config, StackConfig) else "recurrent"
+        raise UsageError(
+            f"a {what} model is not for {use}: python -m tinyllm {own} is what it is for"
+        )
 
 
 def understand(keys: KeyReader) -> Config:

@@ -6,13 +6,13 @@ from typing import Any
 from tinyllm.checkpoints.sizes import EPS_RANGE
 from tinyllm.errors import ConfigError
 from tinyllm.key_reader import REQUIRED, KeyReader
-from tinyllm.models.config import DecoderConfig
+from tinyllm.models.config import StackConfig
 from tinyllm.models.families import FAMILIES, OWN
 from tinyllm.models.family import HARMLESS, Family, Fields
 from tinyllm.models.llama_families import layer_types
 
 
-def read_config_json(values: dict[str, Any], where: str) -> DecoderConfig:
+def read_config_json(values: dict[str, Any], where: str) -> StackConfig:
     """Understand a config, or raise ConfigError: a key that is not understood is never ignored.
 
     `where` names the file in messages.
@@ -20,7 +20,7 @@ def read_config_json(values: dict[str, Any], where: str) -> DecoderConfig:
     return understand_config(KeyReader(values, where))
 
 
-def understand_config(keys: KeyReader) -> DecoderConfig:
+def understand_config(keys: KeyReader) -> StackConfig:
     """Do the same for a reader, which knows afterwards what keys nobody had a use for."""
     refuse_what_is_not_weights(keys)
     name = keys.string("model_type", tuple(FAMILIES))
@@ -29,7 +29,7 @@ def understand_config(keys: KeyReader) -> DecoderConfig:
     if keys.get("architectures") not in (None, [], *classes):
         raise keys.error("architectures", f"expected {[family.architecture]} for a {name}")
     sizes = family.read_sizes(keys)
-    config = DecoderConfig(
+    config = family.kind(
         family=name,
         norm_eps=_read_eps(keys, family),
         tie_embeddings=keys.boolean("tie_word_embeddings", family.tied),
@@ -58,7 +58,7 @@ def _read_act(keys: KeyReader, family: Family) -> Fields:
     }
 
 
-def write_config_json(config: DecoderConfig, dtype: str) -> dict[str, Any]:
+def write_config_json(config: StackConfig, dtype: str) -> dict[str, Any]:
     """Return what config.json says of `config`; `dtype` is that of the weights on disk.
 
     Raises ConfigError where the files of its family cannot say all of it.
@@ -85,7 +85,7 @@ def _written_as(key: str | None, value: Any) -> dict[str, Any]:
     return {} if key is None else {key: value}
 
 
-def _check_nothing_is_lost(written: dict[str, Any], config: DecoderConfig) -> None:
+def _check_nothing_is_lost(written: dict[str, Any], config: StackConfig) -> None:
     """Read back what was written: a program that reads less would compute something else."""
     read = read_config_json(written, f"a config of family {config.family!r}")
     names = [field.name for field in fields(config)]
@@ -129,7 +129,7 @@ def _is_known_code(keys: KeyReader) -> bool:
     return all(module in family.code for module in modules)
 
 
-def _check_layer_types(keys: KeyReader, config: DecoderConfig) -> None:
+def _check_layer_types(keys: KeyReader, config: StackConfig) -> None:
     """Some files list what the windows already say."""
     expected = layer_types(config.windows)
     if keys.get("layer_types") not in (None, expected):

@@ -5,9 +5,8 @@ from math import prod
 from tinyllm.errors import UsageError
 from tinyllm.memory import available_memory
 from tinyllm.models.architecture import Config, architecture
+from tinyllm.models.storage import ITEM_BYTES, kept_bytes
 from tinyllm.shown import quantity
-
-ITEM_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 
 
 def count_parameters(config: Config) -> int:
@@ -25,7 +24,10 @@ def memory_needed(config: Config, tokens: int, dtype: str, storage: str | None =
 
     What the backend copies of narrow matrices to read them faster comes on top.
     """
-    weights = count_parameters(config) * ITEM_BYTES[storage or dtype]
+    weights = sum(
+        kept_bytes(name, shape, dtype=dtype, storage=storage)
+        for name, shape in architecture(config).param_shapes(config).items()
+    )
     return weights + cache_bytes(config, tokens, dtype)
 
 

@@ -1,5 +1,6 @@
 """What a decoder's config says of it: its fields, what it keeps of a text, its arithmetic."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from math import prod
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from tinyllm.models.block import blocks_of, config_of_block
 from tinyllm.models.config import EMBED_POSITIONS, EMBED_TOKENS, DecoderConfig, param_shapes
 from tinyllm.models.experts import idle_parameters
+from tinyllm.models.feed_forward import Shapes
 from tinyllm.models.layouts import layout_of_block
 from tinyllm.models.positions import describe_positions, positions_stay
 
@@ -48,16 +50,20 @@ def decoder_flops(config: DecoderConfig) -> tuple[int, int]:
     as it reads from its cache. Embeddings are looked up, not multiplied; norms, rotations and
     activations are left out.
     """
-    shapes = param_shapes(config)
     looked_up = [EMBED_POSITIONS] if config.tie_embeddings else [EMBED_POSITIONS, EMBED_TOKENS]
-    matrices = sum(
-        prod(shape) for name, shape in shapes.items() if len(shape) == 2 and name not in looked_up
-    )
+    matrices = matrix_numbers(param_shapes(config), looked_up)
     per_key = 2 * config.head_dim
     if config.latent is not None:
         per_key = 2 * config.latent.kv_rank + config.head_dim
     active = matrices - idle_parameters(config)
     return 2 * active, 2 * per_key * sum(block.n_heads for block in blocks_of(config))
+
+
+def matrix_numbers(shapes: Shapes, looked_up: Sequence[str]) -> int:
+    """Return how many numbers all matrices have but those of which only rows are looked up."""
+    return sum(
+        prod(shape) for name, shape in shapes.items() if len(shape) == 2 and name not in looked_up
+    )
 
 
 def scores_stay(config: DecoderConfig) -> bool:

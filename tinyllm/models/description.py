@@ -4,7 +4,8 @@ from typing import Any
 
 from tinyllm.memory import available_memory
 from tinyllm.models.architecture import Config, architecture
-from tinyllm.models.cost import ITEM_BYTES, cache_bytes, count_parameters
+from tinyllm.models.cost import cache_bytes, count_parameters
+from tinyllm.models.storage import ITEM_BYTES
 
 DTYPES = ("float32", "bfloat16", "float64")
 

@@ -30,6 +30,11 @@ _SOME_WINDOWS = {
     "layer_types": ["full_attention", "sliding_attention"],
 }  # fmt: skip
 
+_ENCODER = {
+    "vocab_size": 11, "hidden_size": 6, "intermediate_size": 7, "num_hidden_layers": 2,
+    "num_attention_heads": 2, "max_position_embeddings": 16, "layer_norm_eps": 1e-2,
+    "type_vocab_size": 3, "pad_token_id": 0,
+}  # fmt: skip
 _GPT = {"vocab_size": 11, "layer_norm_epsilon": 1e-2}
 _OPT = {
     "layer_norm_epsilon": None, "hidden_size": 6, "ffn_dim": 7, "num_hidden_layers": 2,
@@ -97,6 +102,10 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "tinyllm-sandwich": {**_DECODER, "positions": "rope", "rope_theta": 100.0,
                          "layout": "sandwich", "norm": "rmsnorm_plus_one", "mlp": "geglu_tanh",
                          "attention_scale": 0.3, "attention_softcap": 2.0, "logit_softcap": 3.0},
+    "bert": {**_ENCODER},
+    "bert-untied": {**_ENCODER, "architectures": ["BertForPreTraining"], "hidden_act": "gelu_new",
+                    "tie_word_embeddings": False},
+    "roberta": {**_ENCODER, "pad_token_id": 1},
     **{
         name: {**_RECURRENT, "hidden_size": size, "tie_word_embeddings": size == 5}
         for name, size in {

@@ -1,4 +1,4 @@
-"""A family of decoders: a class on disk, the words of its config, the names in its files."""
+"""A family of models: a class on disk, the words of its config, the names in its files."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -6,13 +6,13 @@ from typing import Any
 
 from tinyllm.checkpoints.sizes import HF_NAMES, Sizes, read_sizes
 from tinyllm.key_reader import KeyReader
-from tinyllm.models.config import DecoderConfig
+from tinyllm.models.config import DecoderConfig, StackConfig
 from tinyllm.models.stored import Names
 
 SILU = {"silu": "swiglu"}
 # Words for activations, and the feed-forward layer that has them; the first of equals is written.
 PLAIN = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "relu": "relu"}
-Fields = dict[str, Any]  # of DecoderConfig
+Fields = dict[str, Any]  # of the config
 
 # Keys that do not change what a trained model computes.
 HARMLESS = frozenset(
@@ -40,11 +40,12 @@ HARMLESS = frozenset(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Family:
-    """One row: `read` returns fields of DecoderConfig, `write` the keys that say the same.
+    """One row: `read` returns fields of the config, `write` the keys that say the same.
 
     Both are about what the other fields of the row do not cover. `read` also takes the sizes.
     """
 
+    kind: type[StackConfig] = DecoderConfig
     architecture: str
     also: tuple[str, ...] = ()  # what else files call the class
     code: tuple[str, ...] = ()  # modules of its own that a file may name, and that this row is of
@@ -58,8 +59,8 @@ class Family:
     harmless: frozenset[str] = frozenset()  # keys that do not change what a trained model computes
     fields: Mapping[str, Any] = field(default_factory=dict)  # the same for the whole family
     read: Callable[[KeyReader, Sizes], Fields]
-    write: Callable[[DecoderConfig], dict[str, Any]]
-    names: Callable[[DecoderConfig], Names] = lambda config: Names()
+    write: Callable[[Any], dict[str, Any]]
+    names: Callable[[Any], Names] = lambda config: Names()
 
 
 def spelled(keys: KeyReader, names: Mapping[str, tuple[str, ...]]) -> dict[str, str]:

@@ -6,11 +6,27 @@ from typing import Any
 import numpy as np
 
 from tinyllm.layers.norms import NORMS
-from tinyllm.models.config import DecoderConfig, param_shapes
+from tinyllm.models.config import DecoderConfig, StackConfig, param_shapes
+from tinyllm.models.encoder_config import EncoderConfig, encoder_shapes
+from tinyllm.models.feed_forward import Shapes
 
 
 def init_params(
     config: DecoderConfig, rng: np.random.Generator, dtype: Any = np.float32
+) -> dict[str, Any]:
+    """Draw the parameters of a decoder: see `init_stack`."""
+    return init_stack(config, param_shapes(config), rng, dtype)
+
+
+def init_encoder(
+    config: EncoderConfig, rng: np.random.Generator, dtype: Any = np.float32
+) -> dict[str, Any]:
+    """Draw the parameters of an encoder: see `init_stack`."""
+    return init_stack(config, encoder_shapes(config), rng, dtype)
+
+
+def init_stack(
+    config: StackConfig, shapes: Shapes, rng: np.random.Generator, dtype: Any
 ) -> dict[str, Any]:
     """Draw matrices from Normal(0, 0.02²); norms start with a gain of 1, biases at 0.
 
@@ -19,7 +35,7 @@ def init_params(
     multitask learners", section 2.3). Arrays are NumPy's: the draws are the same for all backends.
     """
     params: dict[str, Any] = {}
-    for name, shape in param_shapes(config).items():
+    for name, shape in shapes.items():
         if name.endswith(("q_norm.weight", "k_norm.weight")):
             params[name] = np.ones(shape, dtype)
         elif name.endswith("norm.weight"):

@@ -36,6 +36,7 @@ class Names:
     groups: int = 1
     transposed: bool = False  # whether the matrices of the layers are
     prefix: str = ""  # of all names but the head's, which a file may leave out
+    leaves: Mapping[str, str] = field(default_factory=dict)  # old ends of names, and today's
     buffers: tuple[str, ...] = ()  # ends of names that files hold beside the parameters
 
 

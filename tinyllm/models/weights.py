@@ -4,12 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from tinyllm.backend import Backend, Params
 from tinyllm.checkpoints import check_plan, release
 from tinyllm.errors import CheckpointError
 from tinyllm.models.architecture import Config, architecture
+from tinyllm.models.storage import kept
 from tinyllm.models.stored import (
     Names,
     Stored,
@@ -35,7 +34,7 @@ def load_params(
 ) -> Params:
     """Convert the tensors of a checked plan, one at a time; `report` hears of each large one.
 
-    Matrices are converted to `storage`, all else to `dtype`, and matrices too where it is None.
+    All is kept in `dtype`, but for what `storage` says (see `tinyllm.models.storage`).
 
     Those that have the dtype and layout already stay views of the file, where the backend allows.
     Of the others no more than one is in memory twice.
@@ -49,8 +48,7 @@ def load_params(
             report(f"{len(params)} of {len(shapes)} tensors")
         parts = taken_apart(tensor, stored, [shapes[part] for part in stored.names])
         for part, x in zip(stored.names, parts, strict=True):
-            wanted = storage if storage is not None and x.ndim == 2 else dtype
-            params[part] = xp.asarray(np.ascontiguousarray(x).astype(wanted, copy=False))
+            params[part] = kept(xp, part, x, dtype=dtype, storage=storage)
         if all(params[part] is not tensor for part in stored.names):
             release(tensor)
     return {name: params[name] for name in shapes}
@@ -104,12 +102,19 @@ def _plan(config: Config) -> dict[str, Stored]:
 
 
 def _named(tensors: Mapping[str, Any], config: Config) -> Mapping[str, Any]:
-    """Give the names their prefix, where the file was written without it."""
+    """Give names the prefix that the file left out, and the ends that they have today."""
     names = architecture(config).names(config)
+    if names.leaves:
+        tensors = {_with_leaf(name, names.leaves): tensor for name, tensor in tensors.items()}
     if not names.prefix or any(name.startswith(names.prefix) for name in tensors):
         return tensors
     head = _in_file(HEAD, names)
     return {x if x == head else names.prefix + x: tensor for x, tensor in tensors.items()}
+
+
+def _with_leaf(name: str, leaves: Mapping[str, str]) -> str:
+    module, dot, leaf = name.rpartition(".")
+    return module + dot + leaves.get(leaf, leaf)
 
 
 def _in_file(name: str, names: Names) -> str:
