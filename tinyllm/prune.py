@@ -3,6 +3,8 @@ r"""Make a model smaller: python -m tinyllm.prune --model M --calib FILE --out D
 magnitude, wanda and sparsegpt make weights of the blocks' matrices zero. The
 file stays as large; how well the model does without them is what this tells.
 linearity and influence remove whole blocks, the --remove N that matter least.
+llm-pruner removes heads and channels. Where blocks are no longer alike, no other
+program can read the model: its family is then tinyllm.
 
 DIR is a model's folder like M. Weights that are not made zero keep their bytes
 (sparsegpt changes them all), and so do the embeddings, the head, the norms.
@@ -19,7 +21,16 @@ from typing import TYPE_CHECKING, Any
 from tinyllm.cli.arguments import add_common, add_model, load_model
 from tinyllm.cli.command import Parser, run_command
 from tinyllm.cli.new_folder import new_folder
-from tinyllm.cli.pruning import DEPTH, add_pruning, add_target, add_texts, check, pattern_of
+from tinyllm.cli.pruning import (
+    DEPTH,
+    GROUPS,
+    add_pruning,
+    add_target,
+    add_texts,
+    check,
+    choice_of,
+    pattern_of,
+)
 from tinyllm.cli.terminal import Messages, peak_memory
 from tinyllm.cli.text_input import unescape
 from tinyllm.errors import UsageError
@@ -56,8 +67,8 @@ def prune(args: argparse.Namespace, messages: Messages) -> int:
         samples, measured = _texts(model, args, facts)
         if measured is not None:
             _measure(model, measured, facts["perplexity"], "before", messages)
-        change = _shallower if args.method in DEPTH else _sparser
-        config, tensors, more = change(model, samples, args, messages)
+        change = dict.fromkeys(DEPTH, _shallower) | {GROUPS: _narrower}
+        config, tensors, more = change.get(args.method, _sparser)(model, samples, args, messages)
         facts |= more
         messages.status(f"writing {args.out} …")
         _write(folder, model, config, tensors)
@@ -142,6 +153,7 @@ def _sparser(
         "compare": getattr(pattern, "within", None),
         "wanted": pattern.sparsity,
         "skipped": args.skip,
+        "routers": decoder.experts is not None,
         "already": already,
     }
     config = read_config(source) | {"tie_word_embeddings": decoder.tie_embeddings}
@@ -153,7 +165,12 @@ def _shallower(
 ) -> tuple[Facts, Tensors, Facts]:
     """Return config.json, tensors without some blocks, and the facts of each block."""
     from tinyllm.checkpoints import find_model, read_weights
-    from tinyllm.compression.depth import block_facts, least_needed
+    from tinyllm.compression.depth import (
+        block_facts,
+        fit_maps_in_order,
+        fit_maps_to_dense,
+        least_needed,
+    )
     from tinyllm.compression.files import without_blocks
     from tinyllm.compression.streaming import require_decoder
     from tinyllm.models.weights import parameters_in
@@ -169,7 +186,34 @@ def _shallower(
     blocks = block_facts(model.xp, nest(model.params), config, samples)
     tensors = parameters_in(read_weights(find_model(args.model)), config)
     removed = least_needed(blocks, args.method, args.remove)
-    return without_blocks(tensors, config, blocks, removed)
+    fits = {"at-once": fit_maps_to_dense, "in-order": fit_maps_in_order}
+    maps = {}
+    if args.replace is not None:
+        maps = fits[args.replace](model.xp, nest(model.params), config, samples, removed)
+    return without_blocks(tensors, config, blocks, removed, maps)
+
+
+def _narrower(
+    model: "Model", samples: Any, args: argparse.Namespace, messages: Messages
+) -> tuple[Facts, Tensors, Facts]:
+    """Return config.json, tensors without some heads and channels, and the facts of each layer."""
+    from tinyllm.checkpoints import find_model, read_weights
+    from tinyllm.compression.files import without
+    from tinyllm.compression.llm_pruner import prune_groups
+    from tinyllm.compression.streaming import require_decoder
+    from tinyllm.models.weights import parameters_in
+
+    config, choice = require_decoder(model.config), choice_of(args)
+    gone, _, _ = prune_groups(
+        model.xp, model.params, config, choice, samples, report=messages.status
+    )
+    tensors = parameters_in(read_weights(find_model(args.model)), config)
+    config_json, stored, facts = without(tensors, config, gone)
+    said = {
+        "structure": choice.structure, "importance": choice.importance,
+        "aggregate": choice.aggregate, "compare": choice.within, "wanted": choice.sparsity,
+    }  # fmt: skip
+    return config_json, stored, said | facts
 
 
 def _write(folder: Path, model: "Model", config: Facts, tensors: Tensors) -> None:

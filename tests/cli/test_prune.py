@@ -15,7 +15,10 @@ from checkpoints.llama_files import assert_same
 from cli.commands import refused, run, variant
 from conftest import data
 from tinyllm.checkpoints import read_config, read_weights, write_checkpoint
+from tinyllm.compression.calibration import calibration_tokens
+from tinyllm.compression.depth import fit_maps_to_dense, logits_with
 from tinyllm.generate import main as generate
+from tinyllm.params import nest
 from tinyllm.prune import main
 
 QUICK = ["--samples=8", "--seqlen=20", "--skip=down_proj", "--eval-tokens=200"]
@@ -183,6 +186,84 @@ def test_whole_blocks_go(model, text, tmp_path, capsys, method):
     assert generate(["-m", str(out), "the in", "-n", "3"]) == 0
 
 
+@pytest.mark.parametrize("fit", ["at-once", "in-order"])
+def test_a_linear_map_takes_the_place_of_a_block(model, text, tmp_path, capsys, fit):
+    out, words = tmp_path / "out", ["--samples=12", "--seqlen=20", "--eval-tokens=100"]
+    prune(
+        "-m", model, "--method=linearity", "--remove=1", "--replace", fit, "--calib", text,
+        "--out", out, "--report", *words,
+    )  # fmt: skip
+    facts, config = json.loads((out / "report.json").read_text()), read_config(out)
+    (i,) = facts["removed"]
+    assert config["model_type"] == "tinyllm"
+    assert [block["layout"] for block in config["blocks"]].index("linear") == i
+    said = capsys.readouterr().out
+    assert f"made blocks {i} linear" in said
+    assert "of family tinyllm, which no other program reads" in said
+    assert "| linear |" in (out / "report.md").read_text()
+    small = tinyllm.load(out, dtype="float64")
+    assert small.generate("the in", max_tokens=4, temperature=0.0).tokens
+    dense = tinyllm.load(model, dtype="float64")
+    ids = tinyllm.load_tokenizer(model).encode(text.read_text(), bos=True)
+    samples = calibration_tokens(np.array(ids), 20, 12, seed=0)
+    p = nest(dense.params)
+    maps = fit_maps_to_dense(dense.xp, p, dense.config, samples, [i])
+    expected = logits_with(dense.xp, samples, p, dense.config, maps)
+    np.testing.assert_allclose(small.forward(samples), expected, atol=1e-4)  # kept in float32
+
+
+GROUPS = ["--method=llm-pruner", "--samples=4", "--seqlen=20", "--eval-tokens=100"]
+
+
+def test_heads_and_channels_go_and_a_llama_stays_one(model, text, tmp_path, capsys):
+    out = tmp_path / "out"
+    prune("-m", model, *GROUPS, "--layers=0-1", "--sparsity=0.5", "--calib", text, "--out", out,
+          "--report")  # fmt: skip
+    facts, config = json.loads((out / "report.json").read_text()), read_config(out)
+    assert config["model_type"] == facts["family"] == "llama"
+    assert (config["num_attention_heads"], config["num_key_value_heads"]) == (2, 1)
+    assert (config["head_dim"], config["intermediate_size"]) == (4, 4)
+    assert [(row["where"][13:], row["groups"], row["removed"]) for row in facts["groups"]] == [
+        ("0.self_attn", 2, 1), ("0.mlp", 7, 3), ("1.self_attn", 2, 1), ("1.mlp", 7, 3)
+    ]  # fmt: skip
+    before, after = read_weights(model), read_weights(out)
+    sizes = [sum(x.size for x in tensors.values()) for tensors in (before, after)]
+    assert list(facts["parameters"].values()) == sizes
+    for name, x in after.items():
+        assert set(x.reshape(-1).tolist()) <= set(before[name].reshape(-1).tolist())
+    said = capsys.readouterr().out
+    assert "llm-pruner: removed 8 of 18 groups, by element1; " in said
+    assert "a model of family llama\n" in said
+    assert "| model.layers.0.mlp | 7 | 3 | 0.4286 |" in (out / "report.md").read_text()
+    assert facts["perplexity"]["after"] > 0
+    assert generate(["-m", str(out), "the in", "-n", "3"]) == 0
+
+
+def test_blocks_that_are_no_longer_alike_are_of_our_own_family(model, text, tmp_path, capsys):
+    out = tmp_path / "out"
+    prune("-m", model, *GROUPS, "--layers=1-1", "--importance=mix", "--aggregate=max",
+          "--sparsity=0.3", "--calib", text, "--out", out, "--json", "-q")  # fmt: skip
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["family"], facts["importance"], facts["aggregate"]) == ("tinyllm", "mix", "max")
+    assert [row["removed"] for row in facts["groups"]] == [0, 0, 0, 2]
+    assert [block["d_ff"] for block in read_config(out)["blocks"]] == [7, 5]
+    assert generate(["-m", str(out), "the in", "-n", "3"]) == 0
+    prune("-m", out, *GROUPS, "--layers=0-0", "--sparsity=0.3", "--calib", text, "--out",
+          tmp_path / "again", "--json", "-q")  # fmt: skip
+    assert read_config(tmp_path / "again")["intermediate_size"] == 5  # alike once more
+
+
+def test_channels_go_from_the_whole_model_and_weights_alone_need_no_text(model, tmp_path, capsys):
+    out = tmp_path / "out"
+    prune("-m", model, "--method=llm-pruner", "--structure=channel", "--importance=l2", "--out",
+          out, "--report")  # fmt: skip
+    facts = json.loads((out / "report.json").read_text())
+    assert read_config(out)["hidden_size"] == 12
+    assert facts["groups"] == [{"where": "model", "groups": 16, "removed": 4, "sparsity": 0.25}]
+    assert facts["calibration"] is None
+    assert generate(["-m", str(out), "the in", "-n", "3"]) == 0
+
+
 def test_each_document_begins_anew_and_ids_may_be_given(model, text, tmp_path, capsys):
     (tmp_path / "docs.txt").write_text("the in<|>ab er<|>" * 60)
     words = ["--separator=<|>", "--samples=2", "--seqlen=9", "--eval-tokens=0", "--skip=down_proj"]
@@ -235,6 +316,27 @@ BAD = {
     "remove and sparsity": (["--method=influence", "--remove=1", "--sparsity=0"], "removes blocks"),
     "too few tokens": (["--method=linearity", "--remove=1", "--samples=1"], "too few for 16"),
     "storage": (["--storage=bfloat16"], "--storage has no use here"),
+    "replace of wanda": (["--replace=at-once"], "wanda removes no blocks: leave out --replace"),
+    "groups of wanda": (["--layers=0-1"], "--aggregate are for llm-pruner"),
+    "compare of groups": (["--compare=layer"], "--compare layer is for llm-pruner"),
+    "row of groups": ([*GROUPS, "--compare=row"], "--compare row is for unstructured"),
+    "pattern of groups": ([*GROUPS, "--pattern=2:4"], "--pattern and --skip are of no use"),
+    "skip of groups": ([*GROUPS, "--skip=0"], "--pattern and --skip are of no use"),
+    "remove of groups": ([*GROUPS, "--remove=1"], "llm-pruner removes no blocks"),
+    "all groups": ([*GROUPS, "--sparsity=1"], "sparsity is 1.0, expected 0 ≤ sparsity < 1"),
+    "fewer than no groups": ([*GROUPS, "--sparsity=-1"], "sparsity is -1.0"),
+    "nothing left of a layer": (
+        [*GROUPS, "--layers=0-1", "--compare=model", "--sparsity=0.99"],
+        "leave nothing of a layer",
+    ),
+    "a layer too many": ([*GROUPS, "--layers=1-2"], "layers up to 2 are to be pruned, and the mo"),
+    "no layer between": (GROUPS, "no layer is to be pruned, and the model has 2"),
+    "no layers": ([*GROUPS, "--layers=2"], "'2' is not A-B, like 1-4"),
+    "layers backwards": ([*GROUPS, "--layers=2-1"], "'2-1' is not A-B"),
+    "importance": ([*GROUPS, "--importance=hessian"], "invalid choice: 'hessian'"),
+    "layers of channels": ([*GROUPS, "--structure=channel", "--layers=0-1"], "leave out --layers"),
+    "one token": ([*GROUPS, "--layers=0-1", "--seqlen=1"], "seqlen must be at least 2"),
+    "samples of groups": ([*GROUPS, "--samples=0"], "samples is 0, expected at least 1"),
 }
 
 

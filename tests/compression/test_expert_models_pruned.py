@@ -23,13 +23,13 @@ def drawn(name, T=40):
 
 @pytest.mark.parametrize("name", ["mixtral", "deepseek_v2"])
 @pytest.mark.parametrize("method", ["wanda", "sparsegpt"])
-def test_every_matrix_of_a_mixture_is_pruned(name, method):
+def test_every_matrix_of_a_mixture_is_pruned_but_its_gate(name, method):
     config, params, tokens = drawn(name)
     pruned = prune_params(xp, params, config, method, HALF, tokens)
     for key, x in pruned.items():
         if key.startswith("model.layers.") and x.ndim == 2:
             zeros = (x == 0.0).mean()
-            assert 0.3 < zeros < 0.7, key
+            assert zeros == 0.0 if key.endswith(".gate.weight") else 0.3 < zeros < 0.7, key
     p = nest(pruned)
     assert np.isfinite(decoder_forward(xp, tokens, p, config)[0]).all()
 

@@ -144,9 +144,9 @@ BAD = {
     "nothing left": ({"sparsity": 0.99, "within": MODEL}, "would leave nothing of a layer"),
     "layers": (
         {"sparsity": 0.5, "layers": [2, 4]},
-        "layers 2, 4 are to be pruned, .*has 4, 0 to 3",
+        "layers up to 4 are to be pruned, .*has 4, 0 to 3",
     ),
-    "no layers": ({"sparsity": 0.5, "layers": []}, "layers none are to be pruned"),
+    "no layers": ({"sparsity": 0.5, "layers": []}, "no layer is to be pruned"),
 }
 
 

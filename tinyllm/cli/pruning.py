@@ -9,33 +9,53 @@ from tinyllm.cli.arguments import real, whole
 from tinyllm.errors import UsageError
 
 if TYPE_CHECKING:
+    from tinyllm.compression.llm_pruner import Choice
     from tinyllm.compression.masks import Pattern
 
 WEIGHTS = ("magnitude", "wanda", "sparsegpt")  # methods that put zeros in matrices
 DEPTH = ("linearity", "influence")  # methods that remove whole blocks
+GROUPS = "llm-pruner"  # removes heads and channels
 SAMPLES, SEQLEN = 128, 2048
+GROUP_SAMPLES, GROUP_SEQLEN, GROUP_SPARSITY = 10, 128, 0.25  # of LLM-Pruner's paper
 EVALUATED = 2**15  # tokens
+IMPORTANCES = ("vector", "element1", "element2", "mix", "l1", "l2", "random")
+AGGREGATES = ("sum", "product", "max", "last")
 
 
 def add_pruning(parser: argparse.ArgumentParser) -> None:
     """Add what is removed, and by what."""
     group = parser.add_argument_group("what goes")
     add = group.add_argument
-    add("--method", choices=[*WEIGHTS, *DEPTH], default="wanda", metavar="NAME",
-        help=f"what decides what goes: {', '.join(WEIGHTS)}, {' or '.join(DEPTH)} "
+    add("--method", choices=[*WEIGHTS, *DEPTH, GROUPS], default="wanda", metavar="NAME",
+        help=f"what decides what goes: {', '.join((*WEIGHTS, *DEPTH))} or {GROUPS} "
         "(default: wanda)")  # fmt: skip
     add("--sparsity", "--sparsity-ratio", "--sparsity_ratio", type=real, metavar="X",
-        help="the share of weights to make zero, below 1 (default: 0.5)")  # fmt: skip
+        help="the share of weights to make zero, below 1 (default: 0.5); llm-pruner: of heads and "
+        f"channels to remove (default: {GROUP_SPARSITY})")  # fmt: skip
     add("--pattern", "--sparsity-type", "--sparsity_type", metavar="P",
         help="where zeros may be: unstructured, or N:M like 2:4 and 4:8, which makes N of every M "
         "inputs zero (default: unstructured)")  # fmt: skip
-    add("--compare", choices=["row", "matrix"],
-        help="unstructured: among which weights the lowest go (default: the matrix for "
-        "magnitude, the row for wanda)")  # fmt: skip
+    add("--compare", choices=["row", "matrix", "layer", "model"],
+        help="among which the lowest go: for unstructured pruning the weights of the row or the "
+        "matrix (default: the matrix for magnitude, the row for wanda); for llm-pruner the groups "
+        "of the layer or of the model (default: the layer)")  # fmt: skip
     add("--skip", action="append", default=[], metavar="NAME",
         help="leave matrices dense with this part in their name, like down_proj or 0")  # fmt: skip
     add("--remove", type=whole, metavar="N",
         help="linearity and influence: how many blocks to remove")  # fmt: skip
+    add("--replace", choices=["at-once", "in-order"],
+        help="linearity and influence: put a linear map in the place of each, fitted to the dense "
+        "model, or after those before it have been replaced")  # fmt: skip
+    add("--structure", choices=["block", "channel"],
+        help="llm-pruner: remove heads and feed-forward channels of blocks, or channels of the "
+        "whole model (default: block)")  # fmt: skip
+    add("--layers", type=layer_range, metavar="A-B",
+        help="llm-pruner: the blocks to prune, both included (default: all but the first eighth "
+        "and the last sixteenth)")  # fmt: skip
+    add("--importance", choices=IMPORTANCES,
+        help="llm-pruner: what a group is worth (default: element1)")  # fmt: skip
+    add("--aggregate", choices=AGGREGATES,
+        help="llm-pruner: how its parts in the matrices are put together (default: sum)")  # fmt: skip
 
 
 def add_texts(parser: argparse.ArgumentParser) -> None:
@@ -44,10 +64,12 @@ def add_texts(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("--calib", metavar="FILE", help="what the model reads to tell what matters; not "
         "for magnitude")  # fmt: skip
-    add("--samples", "--nsamples", type=whole, default=SAMPLES, metavar="N",
-        help=f"how many samples of it (default: {SAMPLES}, or as many as there are)")  # fmt: skip
-    add("--seqlen", "--seq-len", type=whole, default=SEQLEN, metavar="N",
-        help=f"tokens of a sample (default: {SEQLEN}, or the model's context)")  # fmt: skip
+    add("--samples", "--nsamples", type=whole, metavar="N",
+        help=f"how many samples of it (default: {SAMPLES}, or as many as there are; "
+        f"llm-pruner: {GROUP_SAMPLES})")  # fmt: skip
+    add("--seqlen", "--seq-len", type=whole, metavar="N",
+        help=f"tokens of a sample (default: {SEQLEN}, or the model's context; "
+        f"llm-pruner: {GROUP_SEQLEN})")  # fmt: skip
     add("--seed", type=whole, default=0, metavar="N", help="which samples (default: 0)")
     add("--eval", metavar="FILE",
         help="what perplexity is measured on (default: the calibration text)")  # fmt: skip
@@ -68,31 +90,76 @@ def add_target(parser: argparse.ArgumentParser) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Refuse what cannot be, before anything is read."""
-    depth = args.method in DEPTH
+    """Refuse what cannot be, before anything is read, and fill in what is left to the method."""
+    depth, groups = args.method in DEPTH, args.method == GROUPS
     if sys.stdout is None:
         raise UsageError("standard output is closed: there is nowhere to write the answer")
     if args.storage not in (None, args.dtype):
         raise UsageError("the pruned weights keep the file's dtype: --storage has no use here")
     if depth and (args.sparsity, args.pattern, args.compare, args.skip) != (None, None, None, []):
         raise UsageError(f"{args.method} removes blocks: say how many with --remove alone")
+    if args.replace is not None and not depth:
+        raise UsageError(f"{args.method} removes no blocks: leave out --replace")
+    of_groups = (args.structure, args.layers, args.importance, args.aggregate)
+    if not groups and any(of_groups):
+        raise UsageError("--structure, --layers, --importance and --aggregate are for llm-pruner")
+    if groups and (args.pattern, args.skip) != (None, []):
+        raise UsageError("llm-pruner removes groups: --pattern and --skip are of no use")
     if depth != (args.remove is not None):
         what = "needs --remove N" if depth else "removes no blocks: leave out --remove"
         raise UsageError(f"{args.method} {what}")
-    if args.calib is None and args.method != "magnitude":
+    if args.calib is None and args.method != "magnitude" and not _without_text(args):
         raise UsageError(f"{args.method} needs a text to calibrate on: give it with --calib")
     if args.eval_tokens < 0 or args.eval_tokens == 1:
         raise UsageError(f"--eval-tokens is {args.eval_tokens}, expected 0 or at least 2")
-    if not depth:
+    if groups:
+        choice_of(args)
+    elif not depth:
         pattern_of(args)
+    args.samples = (GROUP_SAMPLES if groups else SAMPLES) if args.samples is None else args.samples
+    args.seqlen = (GROUP_SEQLEN if groups else SEQLEN) if args.seqlen is None else args.seqlen
+
+
+def layer_range(text: str) -> range:
+    """Read A-B, both included."""
+    first, dash, last = text.partition("-")
+    if not (dash and first.isdecimal() and last.isdecimal() and int(first) <= int(last) < 10**6):
+        raise argparse.ArgumentTypeError(f"{text!r} is not A-B, like 1-4")
+    return range(int(first), int(last) + 1)
+
+
+def _without_text(args: argparse.Namespace) -> bool:
+    """Whether groups are weighed by their weights alone, or by chance."""
+    return args.method == GROUPS and args.importance in ("l1", "l2", "random")
+
+
+def choice_of(args: argparse.Namespace) -> "Choice":
+    """Return what the flags say of LLM-Pruner."""
+    from tinyllm.compression.llm_pruner import BLOCK, CHANNEL, LAYER, MODEL, Choice
+
+    if args.compare not in (None, LAYER, MODEL):
+        raise UsageError(f"--compare {args.compare} is for unstructured pruning")
+    if args.structure == CHANNEL and (args.layers is not None or args.compare is not None):
+        raise UsageError("channels go from the whole model: leave out --layers and --compare")
+    return Choice(
+        sparsity=GROUP_SPARSITY if args.sparsity is None else args.sparsity,
+        structure=args.structure or BLOCK,
+        layers=args.layers,
+        importance=args.importance or "element1",
+        aggregate=args.aggregate or "sum",
+        within=args.compare or LAYER,
+        seed=args.seed,
+    )
 
 
 def pattern_of(args: argparse.Namespace) -> "Pattern":
     """Return the pattern that the flags name."""
-    from tinyllm.compression.masks import ROW, read_pattern
+    from tinyllm.compression.masks import MATRIX, ROW, read_pattern
     from tinyllm.compression.pruning import METHODS
 
     name, own = args.pattern or "unstructured", METHODS[args.method].within
+    if args.compare not in (None, ROW, MATRIX):
+        raise UsageError(f"--compare {args.compare} is for llm-pruner")
     if args.compare is not None and (own is None or name != "unstructured"):
         raise UsageError("--compare is for unstructured pruning by magnitude or wanda")
     return read_pattern(name, args.sparsity, args.compare or own or ROW)

@@ -18,8 +18,9 @@ from tinyllm.compression.linearity import (
 )
 from tinyllm.compression.streaming import after_block, embedded, require_decoder, scored
 from tinyllm.errors import UsageError
-from tinyllm.models.block import with_blocks
+from tinyllm.models.block import Block, blocks_of, with_blocks
 from tinyllm.models.config import DecoderConfig
+from tinyllm.models.layouts import LINEAR
 
 Maps = Mapping[int, LinearMap]
 
@@ -136,6 +137,24 @@ def remove_layers(
     if experts is not None:  # those of the first blocks that have none may be gone
         experts = replace(experts, first=sum(i < experts.first for i in stay))
     return renamed, replace(config, experts=experts)
+
+
+def replace_layers(
+    params: Params, config: DecoderConfig, maps: Maps
+) -> tuple[Params, DecoderConfig]:
+    """Return the model with linear maps in the place of blocks, all arrays on the host.
+
+    A map is kept as y = x Wᵀ + b, W = Aᵀ and b = mean_y - mean_x A, in the dtype of the block.
+    """
+    new, blocks = dict(params), list(blocks_of(config))
+    for i, linear in maps.items():
+        prefix = f"model.layers.{i}."
+        dtype, *_ = (new.pop(name).dtype for name in params if name.startswith(prefix))
+        bias = linear.mean_y - linear.mean_x @ linear.matrix
+        new[f"{prefix}linear.weight"] = linear.matrix.T.astype(dtype)
+        new[f"{prefix}linear.bias"] = bias.astype(dtype)
+        blocks[i] = Block(layout=LINEAR)
+    return new, with_blocks(config, blocks)
 
 
 def fit_maps_to_dense(

@@ -1,17 +1,21 @@
 """A pruned model as files: in the dtypes and by the names of the files it came from."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
-from tinyllm.backend import Params
+from tinyllm.backend import Params, get_backend
 from tinyllm.checkpoints import release
-from tinyllm.compression.depth import BlockFacts, remove_layers
+from tinyllm.compression.depth import BlockFacts, Maps, remove_layers, replace_layers
+from tinyllm.compression.groups import config_of, find_groups, without_groups
+from tinyllm.compression.llm_pruner import Gone
 from tinyllm.compression.pruning import is_prunable
-from tinyllm.models.architecture import architecture
+from tinyllm.errors import ConfigError
 from tinyllm.models.config import DecoderConfig
+from tinyllm.models.config_json import write_config_json
 from tinyllm.models.cost import count_parameters
+from tinyllm.models.families import OWN
 from tinyllm.models.weights import stored_tensors
 
 Facts = dict[str, Any]
@@ -72,15 +76,51 @@ def sparsity_facts(tensors: Tensors) -> Facts:
 
 
 def without_blocks(
-    tensors: Tensors, config: DecoderConfig, blocks: list[BlockFacts], removed: list[int]
+    tensors: Tensors,
+    config: DecoderConfig,
+    blocks: list[BlockFacts],
+    removed: list[int],
+    maps: Maps,
 ) -> tuple[Facts, Tensors, Facts]:
-    """Return config.json, the tensors that stay, and what was removed and why."""
-    stay, smaller = remove_layers(tensors, config, removed)
-    dtype = str(next(iter(stay.values())).dtype)
-    facts = {
-        "removed": removed,
-        "blocks": [asdict(block) for block in blocks],
-        "parameters": {"before": count_parameters(config), "after": count_parameters(smaller)},
+    """Return config.json, the tensors that stay, and what was removed and why.
+
+    The blocks that `maps` has are not removed but linear.
+    """
+    change = replace_layers(tensors, config, maps) if maps else None
+    stay, smaller = change or remove_layers(tensors, config, removed)
+    facts = {"removed": removed, "linear": bool(maps), "blocks": [asdict(b) for b in blocks]}
+    return _resized(stay, config, smaller, facts)
+
+
+def without(tensors: Tensors, config: DecoderConfig, gone: Gone) -> tuple[Facts, Tensors, Facts]:
+    """Return config.json, the tensors without these groups, and how many went from where."""
+    stay = without_groups(get_backend("numpy"), tensors, gone)
+    removed = {kind.where: len(which) for kind, which in gone}
+    per_block = {kind.block is None for kind, _ in gone}
+    groups = []
+    for kind in find_groups(config):  # those of blocks that stay whole, too
+        if (kind.block is None) in per_block:
+            n, went = len(kind), removed.get(kind.where, 0)
+            row = {"where": kind.where, "groups": n, "removed": went, "sparsity": went / n}
+            groups.append(row)
+    return _resized(stay, config, config_of(stay, config), {"groups": groups})
+
+
+def _resized(
+    tensors: Tensors, before: DecoderConfig, after: DecoderConfig, facts: Facts
+) -> tuple[Facts, Tensors, Facts]:
+    """Return config.json, the tensors by the names of their files, and the facts of both sizes.
+
+    What the files of the model's own family cannot say is told in one of tinyllm's.
+    """
+    dtype = str(next(iter(tensors.values())).dtype)
+    try:
+        written = write_config_json(after, dtype)
+    except ConfigError:
+        after = replace(after, family=OWN)
+        written = write_config_json(after, dtype)
+    facts |= {
+        "family": after.family,
+        "parameters": {"before": count_parameters(before), "after": count_parameters(after)},
     }
-    config_json = architecture(smaller).write_config(smaller, dtype)
-    return config_json, stored_tensors(stay, smaller), facts
+    return written, stored_tensors(tensors, after), facts

@@ -38,6 +38,9 @@ class Choice:
     within: str = LAYER
     seed: int = 0  # of RANDOM
 
+    def __post_init__(self) -> None:
+        Unstructured(sparsity=self.sparsity)  # which checks it
+
 
 def inner_layers(n_layers: int) -> range:
     """Return all but the first eighth and the last sixteenth: of 32, the paper leaves 4 and 2."""
@@ -82,15 +85,12 @@ def kinds_to_prune(config: DecoderConfig, choice: Choice) -> list[Groups]:
         return [groups for groups in kinds if groups.block is None]
     layers = inner_layers(config.n_layers) if choice.layers is None else choice.layers
     if not layers or not set(layers) <= set(range(config.n_layers)):
+        wanted = f"layers up to {max(layers)} are" if layers else "no layer is"
         raise UsageError(
-            f"layers {_listed(layers)} are to be pruned, and the model has {config.n_layers}, 0 to "
+            f"{wanted} to be pruned, and the model has {config.n_layers}, 0 to "
             f"{config.n_layers - 1}: name some of these"
         )
     return [groups for groups in kinds if groups.block in layers]
-
-
-def _listed(layers: Sequence[int]) -> str:
-    return ", ".join(map(str, layers)) or "none"
 
 
 def _slopes(

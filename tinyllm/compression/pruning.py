@@ -1,7 +1,8 @@
 """Prune a model: one table of methods, and the walk through the blocks that all of them share.
 
 Pruned are the matrices of the blocks. Embeddings, the head, norms and biases stay as they are, as
-in the papers: they are few, or rare tokens live in them.
+in the papers: they are few, or rare tokens live in them. So does the gate of a mixture,
+which sends tokens to experts: it is small, and where it errs a whole expert is wrong.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from tinyllm.errors import CheckpointError, UsageError
 from tinyllm.models.config import DecoderConfig
 
 Report = Callable[[str], None]
+ROUTER = "mlp.gate.weight"  # of a mixture of experts
 
 
 def _magnitude(weight: Any, moments: Moments | None, pattern: Pattern) -> Any:
@@ -52,9 +54,9 @@ METHODS = {
 
 
 def is_prunable(name: str, x: Any, skip: Sequence[str] = ()) -> bool:
-    """Whether a parameter is a matrix of a block, and no part of its name is in `skip`."""
+    """Whether a parameter is a matrix of a block, no gate, and no part of its name is in `skip`."""
     named = name.startswith("model.layers.") and not set(skip) & set(name.split("."))
-    return named and x.ndim == 2
+    return named and x.ndim == 2 and not name.endswith(ROUTER)
 
 
 def prune_params(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyllm.errors import UsageError
+from tinyllm.models.families import OWN
 
 Facts = dict[str, Any]
 
@@ -31,6 +32,12 @@ def markdown(facts: Facts) -> Iterator[str]:
             shape = " × ".join(map(str, row["shape"]))
             zeros = f"{row['zeros']:,} of {row['weights']:,}"
             yield f"| {row['name']} | {shape} | {zeros} | {row['sparsity']:.6f} |"
+    elif "groups" in facts:
+        yield "| module | groups | removed | sparsity |"
+        yield "|---|---|---|---|"
+        for row in facts["groups"]:
+            numbers = f"{row['groups']} | {row['removed']} | {row['sparsity']:.4f}"
+            yield f"| {row['where']} | {numbers} |"
     else:
         yield "| block | linearity | adjusted | without residual | influence | |"
         yield "|---|---|---|---|---|---|"
@@ -39,7 +46,8 @@ def markdown(facts: Facts) -> Iterator[str]:
                 f"{block[key]:.4f}"
                 for key in ("linearity", "adjusted", "without_residual", "influence")
             )
-            yield f"| {i} | {numbers} | {'removed' if i in facts['removed'] else ''} |"
+            fate = "linear" if facts["linear"] else "removed"
+            yield f"| {i} | {numbers} | {fate if i in facts['removed'] else ''} |"
 
 
 def summary(facts: Facts) -> Iterator[str]:
@@ -49,12 +57,16 @@ def summary(facts: Facts) -> Iterator[str]:
             f"{facts['method']}, {facts['pattern']}: {facts['zeros']:,} of {facts['weights']:,} "
             f"weights of the blocks are zero, {facts['sparsity']:.6f}"
         )
+        if facts["routers"]:
+            yield "the gates of the mixtures of experts are left as they are"
     else:
         parameters = facts["parameters"]
         yield (
-            f"{facts['method']}: removed blocks {', '.join(map(str, facts['removed']))}; "
+            f"{facts['method']}: {_what_went(facts)}; "
             f"{parameters['before']:,} parameters became {parameters['after']:,}"
         )
+        only = ", which no other program reads" if facts["family"] == OWN else ""
+        yield f"a model of family {facts['family']}{only}"
     if calibration := facts["calibration"]:
         yield (
             f"calibration: {calibration['samples']} samples of {calibration['seqlen']} tokens of "
@@ -66,6 +78,14 @@ def summary(facts: Facts) -> Iterator[str]:
             f"{perplexity['tokens']:,} tokens of {perplexity['text']}, in windows of "
             f"{perplexity['context']} that do not overlap"
         )
+
+
+def _what_went(facts: Facts) -> str:
+    if "groups" in facts:
+        went, total = (sum(row[key] for row in facts["groups"]) for key in ("removed", "groups"))
+        return f"removed {went:,} of {total:,} groups, by {facts['importance']}"
+    listed = ", ".join(map(str, facts["removed"]))
+    return f"made blocks {listed} linear" if facts["linear"] else f"removed blocks {listed}"
 
 
 def draw(path: Path, facts: Facts) -> bool:
@@ -96,6 +116,9 @@ def _curves(facts: Facts) -> dict[str, list[float]]:
     curves: dict[str, list[float]] = {}
     for row in facts.get("matrices", ()):
         curves.setdefault(f"sparsity of {row['name'].split('.')[-2]}", []).append(row["sparsity"])
+    for row in facts.get("groups", ()):
+        part = row["where"].rpartition(".")[2]
+        curves.setdefault(f"removed of {part}", []).append(row["sparsity"])
     for block in facts.get("blocks", ()):
         for key, value in block.items():
             curves.setdefault(key.replace("_", " "), []).append(value)
