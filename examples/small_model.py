@@ -1,4 +1,4 @@
-"""A model and its texts, for the examples that take trained models apart: 05 and 08."""
+"""A model and its texts, for the examples that take trained models apart: 05, 08 and 15."""
 
 import argparse
 import sys

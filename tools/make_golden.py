@@ -1,5 +1,7 @@
 """Make tests/golden/*.npz: tiny models and the logits that transformers computes for them.
 
+And tests/oracles/pruning.npz: what pruning should find in one of them.
+
     pip install ".[test,parity]"
     python tools/make_golden.py
 
@@ -21,6 +23,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from parity.families import GOLDEN, random_tokens  # noqa: E402
 from parity.oracle import logits64, random_model  # noqa: E402
+from parity.test_pruned_models import oracle_numbers  # noqa: E402
 
 
 def make(name: str, path: Path) -> None:
@@ -44,3 +47,4 @@ if __name__ == "__main__":
         path = ROOT / "tests" / "golden" / f"{name}.npz"
         make(name, path)
         print(f"{path.name}: {path.stat().st_size / 1000:.1f} kB")
+    np.savez_compressed(ROOT / "tests" / "oracles" / "pruning.npz", **oracle_numbers())

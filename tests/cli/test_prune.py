@@ -253,6 +253,12 @@ def test_blocks_that_are_no_longer_alike_are_of_our_own_family(model, text, tmp_
     assert read_config(tmp_path / "again")["intermediate_size"] == 5  # alike once more
 
 
+def test_sizes_that_another_program_refuses_are_told(model, tmp_path, capsys):
+    words = ["-m", model, "--method=llm-pruner", "--structure=channel", "--importance=l1"]
+    prune(*words, "--sparsity=0.1", "--out", tmp_path / "15")
+    assert "of family llama, whose d_model transformers 5 wants in" in capsys.readouterr().out
+
+
 def test_channels_go_from_the_whole_model_and_weights_alone_need_no_text(model, tmp_path, capsys):
     out = tmp_path / "out"
     prune("-m", model, "--method=llm-pruner", "--structure=channel", "--importance=l2", "--out",

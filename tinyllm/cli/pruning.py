@@ -55,7 +55,7 @@ def add_pruning(parser: argparse.ArgumentParser) -> None:
     add("--importance", choices=IMPORTANCES,
         help="llm-pruner: what a group is worth (default: element1)")  # fmt: skip
     add("--aggregate", choices=AGGREGATES,
-        help="llm-pruner: how its parts in the matrices are put together (default: sum)")  # fmt: skip
+        help="llm-pruner: how its parts are put together (default: sum)")  # fmt: skip
 
 
 def add_texts(parser: argparse.ArgumentParser) -> None:

@@ -121,6 +121,7 @@ def _resized(
         written = write_config_json(after, dtype)
     facts |= {
         "family": after.family,
+        "whole_heads": after.d_model % after.n_heads == 0,
         "parameters": {"before": count_parameters(before), "after": count_parameters(after)},
     }
     return written, stored_tensors(tensors, after), facts

@@ -65,7 +65,8 @@ def summary(facts: Facts) -> Iterator[str]:
             f"{facts['method']}: {_what_went(facts)}; "
             f"{parameters['before']:,} parameters became {parameters['after']:,}"
         )
-        only = ", which no other program reads" if facts["family"] == OWN else ""
+        only = "" if facts["whole_heads"] else ", whose d_model transformers 5 wants in whole heads"
+        only = ", which no other program reads" if facts["family"] == OWN else only
         yield f"a model of family {facts['family']}{only}"
     if calibration := facts["calibration"]:
         yield (

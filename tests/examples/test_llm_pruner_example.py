@@ -1,0 +1,36 @@
+"""examples/15_llm_pruner.py, in its short form."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "15_llm_pruner.py"
+
+
+@pytest.fixture(scope="module")
+def out():
+    run = subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLE, "--quick"], capture_output=True, text=True
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    return run.stdout
+
+
+def test_by_the_loss_ranks_agree_with_the_cost_and_by_chance_they_do_not(out):
+    rows = re.findall(r"^ *(\w+) +(-?\d\.\d\d) +(\d+\.\d+ ±.*)$", out, re.MULTILINE)
+    ranks = {name: float(rank) for name, rank, _ in rows}
+    assert list(ranks) == ["element1", "element2", "mix", "vector", "l1", "l2", "random"]
+    assert ranks["element1"] > 0.4
+    assert ranks["element1"] > ranks["random"] + 0.2
+    for _, _, numbers in rows:
+        quarter, half, *trained = [float(x) for x in re.findall(r"(\d+\.\d+) ±", numbers)]
+        assert quarter < half
+        assert all(x < half for x in trained)
+
+
+def test_it_ends_in_verdicts(out):
+    assert len(re.findall(r": (?:not )?reproduced", out)) == 7
+    assert out.endswith("cannot be tested at this scale\n")
