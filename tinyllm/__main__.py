@@ -25,6 +25,7 @@ COMMANDS = {
     "plot": "draw the losses of runs",
     "embed": "learn word vectors from text, ask them, draw them, judge them",
     "fill-mask": "say what a mask in a text hides, by an encoder",
+    "translate": "turn a text into another, by an encoder and a decoder",
     "tokenize": "turn text into token ids, and back",
     "prune": "make a model smaller: zeros in its weights, or fewer layers",
     "convert": "turn llama2.c files and Meta's layout into Hugging Face's, and back",

@@ -30,11 +30,13 @@ from tinyllm.inference.generation import (
 from tinyllm.inference.reader import make_reader
 from tinyllm.inference.session import Session, UncachedSession
 from tinyllm.inference.stops import StopStrings
+from tinyllm.inference.translation import Translation, translate_ids
 from tinyllm.key_reader import KeyReader
 from tinyllm.models.architecture import Config, architecture, require_use, understand
 from tinyllm.models.config_json import read_eos
 from tinyllm.models.cost import check_memory, memory_needed
 from tinyllm.models.encoder_config import EncoderConfig
+from tinyllm.models.seq2seq_config import Seq2SeqConfig
 from tinyllm.models.storage import BITS, STORAGES
 from tinyllm.models.weights import check_params, load_params, stored_tensors
 from tinyllm.ops.losses import IGNORED, cross_entropy_backward, cross_entropy_forward
@@ -258,6 +260,34 @@ class Model:
         """
         config, tokenizer = self._encoder()
         return text_vectors(self.xp, self._tree(), config, tokenizer, texts, pooling)
+
+    def translate(
+        self, text: Prompt, *, beams: int = 4, alpha: float = 0.6, max_tokens: int = 256
+    ) -> Translation:
+        """Return the likeliest target text of a source that beam search finds; one beam is greedy.
+
+        For models such as Marian, BART and T5, whose task is in the text ("translate English to
+        German: …"). `alpha` is that of `tinyllm.inference.beam.length_penalty`. Raises UsageError
+        for another kind of model, or a text that it cannot read.
+        """
+        require_use(self.config, "translate")
+        assert isinstance(self.config, Seq2SeqConfig)
+        tokenizer = self.tokenizer
+        if isinstance(text, str) and tokenizer is not None:
+            ids = tokenizer.encode(text, bos=tokenizer.add_bos, eos=tokenizer.add_eos)
+        else:
+            ids = self.encode_prompt(text)
+        best, *_ = translate_ids(
+            self.xp, self._tree(), self.config, ids, beams=beams, alpha=alpha,
+            max_tokens=max_tokens, stop_tokens=self.eos_ids,
+            allowed=None if tokenizer is None else tokenizer.vocab_size,
+        )  # fmt: skip
+        tokens = list(best.tokens[:-1] if best.ended else best.tokens)
+        return Translation(
+            text="" if tokenizer is None else tokenizer.decode(tokens), tokens=tokens,
+            logprob=best.logprob, score=best.score,
+            finish_reason="stop" if best.ended else "length",
+        )  # fmt: skip
 
     def _encoder(self) -> tuple[EncoderConfig, Tokenizer]:
         require_use(self.config, "fill-mask")

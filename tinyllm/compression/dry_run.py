@@ -119,17 +119,24 @@ class DryRun:
         return Units(self, np.broadcast_to(x.columns, (*indices.shape, len(x.columns))))
 
     def attention_forward(
-        self, q: Units, k: Units, v: Units, *, mask: Units | None = None, **options: Any
+        self,
+        q: Units,
+        k: Units,
+        v: Units,
+        bias: Units | None = None,
+        *,
+        mask: Units | None = None,
+        **options: Any,
     ) -> tuple[Units, None]:
         """Tie all of a key/value head and its query heads: q (B, H, T, d), k and v (B, K, T, d).
 
-        Heads that a mask tells apart have to stay: it would be another's if one of them went.
+        Heads that a mask or bias tells apart have to stay: it would be another's if one went.
         """
         B, H, T, d = q.shape
         group = H // k.shape[1]
         for heads in (q.ids.reshape(B, -1, group, T, d), v.ids[:, :, None], k.ids[:, :, None]):
             self.tie(heads, k.ids[:, :, None, :, :1])
-        if mask is not None and mask.ndim > 2 and mask.shape[-3] > 1:
+        if any(x is not None and x.ndim > 2 and x.shape[-3] > 1 for x in (bias, mask)):
             self.tie(k.ids, np.asarray(STAYS))
         return Units(self, np.repeat(v.ids, group, axis=1)), None
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinyllm.backend import Array, Backend
 from tinyllm.errors import UsageError
-from tinyllm.models.config import DecoderConfig
+from tinyllm.models.config import StackConfig
 from tinyllm.models.decoder_facts import kept_widths
 
 
@@ -26,7 +26,7 @@ class KVCache:
     def __init__(
         self,
         xp: Backend,
-        config: DecoderConfig,
+        config: StackConfig,
         *,
         batch: int,
         capacity: int,
@@ -95,6 +95,17 @@ class KVCache:
             new[:, :, :columns, :] = old[:, :, :columns, :]
         self.advance(kept)
         return kept
+
+    def reorder(self, rows: Any) -> None:
+        """Go on with these rows of those there are: beams, of which one may go on more than once.
+
+        rows (n,)
+        """
+        ids = self.xp.asarray(rows)
+        for kept in (self.keys, self.values):
+            kept[:] = [self.xp.take(x, ids, axis=0) for x in kept]
+        if self._padding is not None:
+            self._padding = self._padding[rows]
 
     def _columns(self, T: int) -> Any:
         return np.arange(self.length + T)
@@ -167,7 +178,7 @@ class CachedLayer:
 
 def make_cache(
     xp: Backend,
-    config: DecoderConfig,
+    config: StackConfig,
     *,
     batch: int,
     capacity: int,

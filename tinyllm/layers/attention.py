@@ -14,6 +14,7 @@ from tinyllm.ops.norms import rmsnorm_backward, rmsnorm_forward
 from tinyllm.ops.rope import rope_half_backward, rope_half_forward
 
 QKV = ("q_proj", "k_proj", "v_proj")
+BIAS = "position_bias"  # among the gradients: that of a bias which all layers share
 
 
 class LayerCache(Protocol):
@@ -34,6 +35,7 @@ def self_attention_forward(
     norm_eps: float,
     rotation: tuple[Array, Array] | None = None,
     mask: Array | None = None,
+    bias: Array | None = None,
     scale: float | None = None,
     softcap: float | None = None,
     clip: float | None = None,
@@ -45,9 +47,10 @@ def self_attention_forward(
 
     `rotation` holds the cosines and sines of the tokens' positions, where these turn queries and
     keys (see `tinyllm.ops.rope`); `mask` (T, S) or (B, 1, T, S) what each may see, or (H, T, S) or
-    (B, H, T, S) what is added to its scores. With `kv`, the keys and values of earlier calls come
-    before those of this one. `scale` and `softcap` are those of `tinyllm.ops.attention`; `clip`
-    holds what the three projections give between -clip and clip.
+    (B, H, T, S) what is added to its scores; `bias`, of such a shape, is added too, and learned:
+    its gradient is beside those of the parameters, by the name of BIAS. With `kv`, the keys and
+    values of earlier calls come before those of this one. `scale` and `softcap` are those of
+    `tinyllm.ops.attention`; `clip` holds what the three projections give between -clip and clip.
     Uses q_proj (H d, D), k_proj and v_proj (K d, D) and o_proj (D, H d); and where the checkpoint
     has them, q_norm and k_norm (d,), which give the features of each head a root mean square of 1
     before they are rotated (Qwen3, arXiv:2505.09388, section 2; Dehghani et al. 2023,
@@ -65,8 +68,8 @@ def self_attention_forward(
     if kv is not None:
         k, v = kv.append(k, v)
     options = {"mask": mask, "scale": scale, "softcap": softcap}
-    s["attended"] = (q, k, v), options
-    o, s["attention"] = xp.attention_forward(q, k, v, **options)
+    s["attended"] = (q, k, v, bias), options
+    o, s["attention"] = xp.attention_forward(q, k, v, bias, **options)
     y, s["o_proj"] = projection_forward(xp, merge_heads(xp, o), p["o_proj"])
     return y, s
 
@@ -76,7 +79,9 @@ def self_attention_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[Array
     n_heads = saved["attended"][0][0].shape[1]
     grads: dict[str, Any] = {}
     do, grads["o_proj"] = projection_backward(xp, dy, saved["o_proj"])
-    dq, dk, dv, _ = xp.attention_backward(split_heads(xp, do, n_heads), saved["attention"])
+    dq, dk, dv, dbias = xp.attention_backward(split_heads(xp, do, n_heads), saved["attention"])
+    if dbias is not None:
+        grads[BIAS] = dbias
     dk = rotated_backward(xp, dk, saved["rotated_k"])
     dq = rotated_backward(xp, dq, saved["rotated_q"])
     dk, grads["k_norm"] = head_norm_backward(xp, dk, saved["k_norm"])

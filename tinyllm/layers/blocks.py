@@ -23,6 +23,7 @@ class Sublayers(NamedTuple):
     norm: Layer
     attention: Layer
     mlp: Layer
+    cross: Layer | None = None  # of a decoder that reads a source: see `cross_blocks`
 
 
 def pre_norm_block_forward(

@@ -17,6 +17,8 @@ from tinyllm.layers.projection import (
     projections_forward,
 )
 
+SOURCE = "source_keys"  # among the gradients of `read_source_backward`: those of k and v
+
 
 def source_keys_forward(
     xp: Backend, source: Array, p: dict[str, Any], *, n_kv_heads: int
@@ -77,3 +79,19 @@ def cross_attention_backward(
     dq, dk, dv, dbias = xp.attention_backward(do, saved["attention"])
     dx, grads["q_proj"] = projection_backward(xp, merge_heads(xp, dq), saved["q_proj"])
     return (dx, dk, dv, dbias), grads
+
+
+def read_source_forward(
+    xp: Backend, x: Array, p: dict[str, Any], *, keys: tuple[Array, Array], **options: Any
+) -> tuple[Array, Saved]:
+    """Do the same as a layer of a block, whose `keys` are k and v.
+
+    x (B, T, D) -> y (B, T, D)
+    """
+    return cross_attention_forward(xp, x, *keys, None, p, **options)
+
+
+def read_source_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[Array, dict[str, Any]]:
+    """dx = dq W_q; beside the gradients of the parameters are (dk, dv), by the name of SOURCE."""
+    (dx, dk, dv, _), grads = cross_attention_backward(xp, dy, saved)
+    return dx, grads | {SOURCE: (dk, dv)}

@@ -55,6 +55,20 @@ def add_sinusoidal_forward(
     return x + added[..., :D], None
 
 
+def add_sinusoidal_halves_forward(
+    xp: Backend, x: Array, p: dict[str, Any], *, positions: Any
+) -> tuple[Array, Saved]:
+    """Do the same with all sines before all cosines.
+
+    x (B, T, D) -> y (B, T, D)
+    """
+    D = x.shape[-1]
+    frequencies = xp.asarray(default_frequencies(10000.0, D))
+    pairs = sinusoidal_positions(xp, xp.asarray(positions), frequencies, dtype=x.dtype)
+    added = xp.concat([pairs[..., 0::2], pairs[..., 1::2]], axis=-1)
+    return x + added[..., :D], None
+
+
 def add_sinusoidal_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[Array, dict[str, Any]]:
     """dx = dy: what is added is a constant."""
     return dy, {}

@@ -53,18 +53,38 @@ from tinyllm.models.recurrent_facts import (
     state_numbers,
 )
 from tinyllm.models.recurrent_init import init_recurrent_params
+from tinyllm.models.seq2seq import (
+    scores_forward,
+    seq2seq_backward,
+    seq2seq_forward,
+    seq2seq_states,
+)
+from tinyllm.models.seq2seq_config import Seq2SeqConfig, seq2seq_shapes
+from tinyllm.models.seq2seq_facts import (
+    describe_seq2seq,
+    init_seq2seq,
+    seq2seq_flops,
+    seq2seq_kv_numbers,
+    seq2seq_traced,
+)
+from tinyllm.models.seq2seq_families import (
+    SEQ2SEQ_FAMILIES,
+    names_of_seq2seq,
+    read_seq2seq_config,
+    write_seq2seq_config,
+)
 from tinyllm.models.stack import hidden_states
 from tinyllm.models.stored import Names
 from tinyllm.models.trace import traced
 
-Config = StackConfig | RecurrentConfig
+Config = StackConfig | Seq2SeqConfig | RecurrentConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Architecture:
     """One kind of model. Tokens are (B, T), `p` is the parameter tree."""
 
-    use: str  # the command that it is for: generate, fill-mask
+    use: str  # the command that it is for: generate, fill-mask, translate
 
     # Its config, and what config.json says of it.
     model_types: tuple[str, ...]
@@ -136,6 +156,27 @@ ARCHITECTURES: dict[type, Architecture] = {
         kept_numbers=lambda config, tokens: 0,
         flops=encoder_flops,
     ),
+    Seq2SeqConfig: Architecture(
+        use="translate",
+        model_types=tuple(SEQ2SEQ_FAMILIES),
+        read_config=read_seq2seq_config,
+        write_config=write_seq2seq_config,
+        describe=describe_seq2seq,
+        param_shapes=seq2seq_shapes,
+        names=names_of_seq2seq,
+        init_params=init_seq2seq,
+        pack=lambda xp, p: p,
+        forward=seq2seq_forward,
+        backward=seq2seq_backward,
+        balanced=unbalanced,
+        hidden_states=seq2seq_states,
+        head=scores_forward,
+        traced=seq2seq_traced,
+        scores_stay=lambda config: False,
+        idle_parameters=lambda config: 0,
+        kept_numbers=seq2seq_kv_numbers,
+        flops=seq2seq_flops,
+    ),
     RecurrentConfig: Architecture(
         use="generate",
         model_types=tuple(CELLS),
@@ -169,7 +210,7 @@ def require_use(config: Config, use: str) -> None:
     """Raise UsageError for a model that this is not for, with what it is for."""
     own = architecture(config).use
     if own != use:
-        what = config.family if isinstance(config, StackConfig) else "recurrent"
+        what = "recurrent" if isinstance(config, RecurrentConfig) else config.family
         raise UsageError(
             f"a {what} model is not for {use}: python -m tinyllm {own} is what it is for"
         )

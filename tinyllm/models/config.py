@@ -8,8 +8,8 @@ from tinyllm.models.block import Block, config_of_block
 from tinyllm.models.experts import Experts
 from tinyllm.models.feed_forward import Shapes, feed_forward_of, linear_shapes
 from tinyllm.models.latent import Latent, latent_shapes
-from tinyllm.models.layouts import LAYOUTS, layout_of_block
-from tinyllm.models.positions import Positions, table_rows
+from tinyllm.models.layouts import layout_of_block
+from tinyllm.models.positions import Positions, table_shape
 
 EMBED_TOKENS, EMBED_POSITIONS = "model.embed_tokens.weight", "model.embed_positions.weight"
 HEAD = "lm_head.weight"
@@ -80,13 +80,13 @@ def head_shapes(config: StackConfig) -> Shapes:
 def stack_shapes(config: StackConfig) -> Shapes:
     """Return the shapes of the parameters of all but the head."""
     shapes: Shapes = {EMBED_TOKENS: (config.vocab_size, config.d_model)}
-    if rows := table_rows(config.positions, config.max_seq_len):
-        shapes[EMBED_POSITIONS] = (rows, config.d_model)
+    if table := table_shape(config):
+        shapes[EMBED_POSITIONS] = table
     if config.embedding_norm:
         shapes |= norm_shapes(EMBED_NORM, config)
     for i in range(config.n_layers):
         shapes |= _within(f"model.layers.{i}", _block_shapes(config_of_block(config, i), i))
-    if LAYOUTS[config.layout].final_norm:
+    if layout_of_block(config.layout).final_norm:
         shapes |= norm_shapes(FINAL_NORM, config)
     return shapes
 
@@ -101,6 +101,8 @@ def _block_shapes(config: StackConfig, index: int) -> Shapes:
         shapes |= _within("self_attn", _attention_shapes(config))
     for norm in layout.norms[1:]:
         shapes |= norm_shapes(norm, config)
+    if "cross_attn" in layout.sublayers:
+        shapes |= _within("cross_attn", _attention_shapes(config))
     if "mlp" in layout.sublayers:
         shapes |= _within("mlp", feed_forward_of(config, index).shapes(config))
     if "linear" in layout.sublayers:

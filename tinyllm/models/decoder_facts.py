@@ -6,7 +6,13 @@ from math import prod
 from typing import Any
 
 from tinyllm.models.block import blocks_of, config_of_block
-from tinyllm.models.config import EMBED_POSITIONS, EMBED_TOKENS, DecoderConfig, param_shapes
+from tinyllm.models.config import (
+    EMBED_POSITIONS,
+    EMBED_TOKENS,
+    DecoderConfig,
+    StackConfig,
+    param_shapes,
+)
 from tinyllm.models.experts import idle_parameters
 from tinyllm.models.feed_forward import Shapes
 from tinyllm.models.layouts import layout_of_block
@@ -18,7 +24,7 @@ def describe_decoder(config: DecoderConfig) -> dict[str, Any]:
     return asdict(config) | {"positions": describe_positions(config.positions)}
 
 
-def kept_widths(config: DecoderConfig, index: int) -> tuple[int, int, int]:
+def kept_widths(config: StackConfig, index: int) -> tuple[int, int, int]:
     """Return for how many heads a layer keeps keys and values, and how wide each of these is.
 
     Latent attention keeps one vector for all heads, whose first part are its values.
@@ -31,7 +37,7 @@ def kept_widths(config: DecoderConfig, index: int) -> tuple[int, int, int]:
     return block.n_kv_heads, config.head_dim, config.head_dim
 
 
-def kv_numbers(config: DecoderConfig, tokens: int) -> int:
+def kv_numbers(config: StackConfig, tokens: int) -> int:
     """Return how many numbers a KV cache of so many tokens holds: 2 L K d each.
 
     A cache that rolls keeps no more than the widest window.

@@ -25,6 +25,17 @@ _RECURRENT = {
     "vocab_size": 11, "embedding_size": 5, "hidden_size": 4, "num_hidden_layers": 2,
     "tie_word_embeddings": False,
 }  # fmt: skip
+_BART = {
+    "vocab_size": 11, "d_model": 6, "encoder_layers": 2, "decoder_layers": 2,
+    "encoder_attention_heads": 2, "decoder_attention_heads": 3, "encoder_ffn_dim": 7,
+    "decoder_ffn_dim": 5, "max_position_embeddings": 16, "pad_token_id": 1,
+    "decoder_start_token_id": 2, "eos_token_id": 2,
+}  # fmt: skip
+_T5 = {
+    "vocab_size": 11, "d_model": 6, "d_kv": 4, "num_heads": 3, "d_ff": 7, "num_layers": 2,
+    "n_positions": 16, "relative_attention_num_buckets": 6, "relative_attention_max_distance": 5,
+    "layer_norm_epsilon": 1e-2, "pad_token_id": 0, "eos_token_id": 1,
+}  # fmt: skip
 _SOME_WINDOWS = {
     "use_sliding_window": True, "sliding_window": 3, "max_window_layers": 1,
     "layer_types": ["full_attention", "sliding_attention"],
@@ -106,6 +117,10 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "bert-untied": {**_ENCODER, "architectures": ["BertForPreTraining"], "hidden_act": "gelu_new",
                     "tie_word_embeddings": False},
     "roberta": {**_ENCODER, "pad_token_id": 1},
+    "marian": {**_BART, "scale_embedding": True, "activation_function": "relu"},
+    "bart": _BART,
+    "t5": _T5,
+    "t5-v1.1": {**_T5, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
     **{
         name: {**_RECURRENT, "hidden_size": size, "tie_word_embeddings": size == 5}
         for name, size in {

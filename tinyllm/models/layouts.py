@@ -15,6 +15,14 @@ from tinyllm.layers.blocks import (
     sandwich_block_backward,
     sandwich_block_forward,
 )
+from tinyllm.layers.cross_blocks import (
+    POST,
+    PRE,
+    post_norm_cross_block_backward,
+    post_norm_cross_block_forward,
+    pre_norm_cross_block_backward,
+    pre_norm_cross_block_forward,
+)
 from tinyllm.layers.partial_blocks import (
     attention_block_backward,
     attention_block_forward,
@@ -74,9 +82,19 @@ PARTIAL = {  # of single blocks in a model whose blocks are not all alike
         sublayers=("linear",),
     ),
 }  # fmt: skip
+CROSS = {  # of decoders that read a source
+    "pre_cross": Layout(
+        forward=pre_norm_cross_block_forward, backward=pre_norm_cross_block_backward,
+        norms=tuple(PRE.values()), sublayers=tuple(PRE),
+    ),
+    "post_cross": Layout(
+        forward=post_norm_cross_block_forward, backward=post_norm_cross_block_backward,
+        norms=tuple(POST.values()), sublayers=tuple(POST), final_norm=False,
+    ),
+}  # fmt: skip
 HALVED = ("pre", "parallel")  # layouts of which either sublayer can be left alone with its norm
 
 
 def layout_of_block(name: str) -> Layout:
     """Return the row of a model's layout, or of one of its blocks."""
-    return (LAYOUTS | PARTIAL)[name]
+    return (LAYOUTS | PARTIAL | CROSS)[name]

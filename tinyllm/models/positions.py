@@ -4,7 +4,7 @@ Positions enter a decoder at one of three places, or at none:
 
     embedding    something is added to each token's vector          Sinusoidal, Learned
     rotation     queries and keys are turned by their positions     Rope
-    bias         something is added to the scores of attention      Alibi
+    bias         something is added to the scores of attention      Alibi, Relative
 
 A config's `positions` is one of these records, or None: then only the causal mask tells tokens
 apart, and attention learns to count them (Haviv et al. 2022, arXiv:2203.16634). To add a way, write
@@ -12,7 +12,7 @@ its record and a row.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -24,15 +24,22 @@ from tinyllm.layers.positions import (
     add_learned_forward,
     add_sinusoidal_backward,
     add_sinusoidal_forward,
+    add_sinusoidal_halves_forward,
 )
 from tinyllm.models.rope import Rope, describe_rope, rope_frequencies, rotated
 from tinyllm.ops.alibi import alibi_bias, alibi_slopes, falcon_alibi_bias
+from tinyllm.ops.relative_position import relative_buckets, relative_position_forward
 from tinyllm.ops.rope import rope_tables
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sinusoidal:
     """A fixed vector for each position: see `tinyllm.ops.sinusoidal`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SinusoidalHalves:
+    """The same with all sines before all cosines, as Marian's files have it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +63,15 @@ class FalconAlibi:
     """ALiBi as Falcon's code has it, in bfloat16: see `tinyllm.ops.alibi`."""
 
 
-Positions = Rope | Sinusoidal | Learned | Alibi | FalconAlibi | None
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Relative:
+    """A learned bias for each range of distances and each head: see `relative_position`."""
+
+    n_buckets: int = 32
+    max_distance: int = 128  # tokens
+
+
+Positions = Rope | Sinusoidal | SinusoidalHalves | Learned | Alibi | FalconAlibi | Relative | None
 
 
 def _add_nothing_forward(
@@ -81,6 +96,8 @@ class Way:
     rotation: Callable[..., tuple[Array, Array] | None] = lambda *_, **__: None
     # (xp, config, queries, keys, dtype) -> (H, T, S), or (B, H, T, S)
     bias: Callable[..., Array | None] = lambda *_: None
+    # (xp, p, config, queries, keys) -> (H, T, S) or (B, H, T, S), saved: learned, for all layers
+    learned_bias: Callable[..., tuple[Array | None, Saved]] = lambda *_: (None, None)
 
 
 def _rotation(
@@ -116,6 +133,16 @@ def _falcon_alibi(xp: Backend, config: Any, queries: Any, keys: Any, dtype: obje
     return xp.astype(xp.asarray(np.broadcast_to(bias, _full(bias, queries))), dtype)
 
 
+def _relative(
+    xp: Backend, p: dict[str, Any], config: Any, queries: Any, keys: Any
+) -> tuple[Array, Saved]:
+    way: Relative = config.positions
+    buckets = relative_buckets(
+        queries, keys, n_buckets=way.n_buckets, max_distance=way.max_distance, causal=config.causal
+    )
+    return relative_position_forward(xp, xp.asarray(buckets), p["weight"])
+
+
 def _full(bias: Any, queries: Any) -> tuple[int, ...]:
     """The shape of a bias (..., 1, S), one row for each query."""
     return (*bias.shape[:-2], queries.shape[-1], bias.shape[-1])
@@ -133,16 +160,27 @@ def _add_sinusoidal_forward(
     return add_sinusoidal_forward(xp, x, p, positions=positions)
 
 
+def _add_sinusoidal_halves_forward(
+    xp: Backend, x: Array, p: dict[str, Any], way: SinusoidalHalves, *, positions: Any
+) -> tuple[Array, Saved]:
+    return add_sinusoidal_halves_forward(xp, x, p, positions=positions)
+
+
 _WAYS: dict[type, Way] = {
     Rope: Way(name="rope", rotation=_rotation),
     Sinusoidal: Way(
         name="sinusoidal", add_forward=_add_sinusoidal_forward, add_backward=add_sinusoidal_backward
+    ),
+    SinusoidalHalves: Way(
+        name="sinusoidal_halves", add_forward=_add_sinusoidal_halves_forward,
+        add_backward=add_sinusoidal_backward,
     ),
     Learned: Way(
         name="learned", add_forward=_add_learned_forward, add_backward=add_learned_backward
     ),
     Alibi: Way(name="alibi", bias=_alibi),
     FalconAlibi: Way(name="falcon_alibi", bias=_falcon_alibi),
+    Relative: Way(name="relative", learned_bias=_relative),
     type(None): Way(name="none"),
 }  # fmt: skip
 
@@ -158,9 +196,14 @@ def way_of(positions: Positions) -> Way:
     return _WAYS[type(positions)]
 
 
-def table_rows(positions: Positions, max_seq_len: int) -> int:
-    """Return how many rows the table of positions has: 0 where there is none."""
-    return max_seq_len + positions.offset if isinstance(positions, Learned) else 0
+def table_shape(config: Any) -> tuple[int, ...]:
+    """Return the shape of the table that is learned of positions: () where there is none."""
+    positions = config.positions
+    if isinstance(positions, Learned):
+        return config.max_seq_len + positions.offset, config.d_model
+    if isinstance(positions, Relative):
+        return positions.n_buckets, config.n_heads
+    return ()
 
 
 def positions_stay(positions: Positions) -> bool:
@@ -173,4 +216,6 @@ def describe_positions(positions: Positions) -> dict[str, Any]:
     numbers = describe_rope(positions) if isinstance(positions, Rope) else {}
     if isinstance(positions, Learned) and positions.offset:
         numbers = {"offset": positions.offset}
+    if isinstance(positions, Relative):
+        numbers = asdict(positions)
     return {"type": way_of(positions).name, **numbers}

@@ -6,29 +6,40 @@ a block consists of, the config says by name: see `layouts`, `feed_forward`, `po
 `tinyllm.layers.norms`.
 """
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from tinyllm.backend import Array, Backend, Saved
 from tinyllm.layers.attention import (
+    BIAS,
     LayerCache,
     self_attention_backward,
     self_attention_forward,
 )
 from tinyllm.layers.blocks import Sublayers
+from tinyllm.layers.cross_attention import read_source_backward, read_source_forward
 from tinyllm.layers.layer import Layer
 from tinyllm.layers.norms import NORMS
 from tinyllm.models.block import config_of_block
 from tinyllm.models.config import StackConfig
 from tinyllm.models.feed_forward import feed_forward_of
 from tinyllm.models.latent import latent_layer
-from tinyllm.models.layouts import LAYOUTS, layout_of_block
+from tinyllm.models.layouts import layout_of_block
 from tinyllm.models.positions import way_of
 from tinyllm.ops.dropout import Dropout, dropout_backward, dropout_forward
 from tinyllm.ops.embedding import embedding_backward, embedding_forward
 from tinyllm.ops.position_mask import PositionMask
+from tinyllm.ops.relative_position import relative_position_backward
+
+
+class Source(NamedTuple):
+    """What a decoder's layers read from: k and v of each, (B, K, S, d), and what is no padding."""
+
+    keys: Sequence[tuple[Array, Array]]
+    mask: Array | None  # (B, 1, 1, S); None: all
 
 
 class Cache(Protocol):
@@ -55,6 +66,7 @@ def stack_forward(
     *,
     positions: Any = None,
     types: Array | None = None,
+    source: Source | None = None,
     dropout: Dropout | None = None,
 ) -> tuple[Array, dict[str, Saved]]:
     """Make a hidden vector of every token: hidden = norm(blocks(embed(tokens))).
@@ -62,16 +74,19 @@ def stack_forward(
     tokens (B, T) -> hidden (B, T, D)
 
     `p` is the parameter tree. `positions` (B, T), on the host, are 0, 1, 2 … unless given; padding
-    has negative ones. `types` (B, T) are for a config that has them. For training, `dropout` falls
-    on the embedded tokens and on what each sublayer adds to them.
+    has negative ones. `types` (B, T) and `source` are for a config that has them. For training,
+    `dropout` falls on the embedded tokens and on what each sublayer adds to them.
     """
     s: dict[str, Saved] = {"config": config, "layers": []}
     queries, keys = (positions,) * 2 if positions is not None else text_positions(tokens.shape[1])
     x, s["embedding"] = embed_forward(xp, tokens, p, config, queries, types=types)
     x, s["dropout"] = dropout_forward(xp, x, dropout=dropout)
+    table = p["model"].get("embed_positions")
+    bias, s["bias"] = way_of(config.positions).learned_bias(xp, table, config, queries, keys)
     x = run_blocks(
-        xp, x, p["model"]["layers"], config, queries, keys, dropout=dropout, s_layers=s["layers"]
-    )
+        xp, x, p["model"]["layers"], config, queries, keys,
+        learned_bias=bias, source=source, dropout=dropout, s_layers=s["layers"],
+    )  # fmt: skip
     hidden, s["norm"] = final_norm_forward(xp, x, p, config)
     return hidden, s
 
@@ -84,8 +99,13 @@ def stack_backward(xp: Backend, dy: Array, saved: dict[str, Saved]) -> tuple[Non
     for i in reversed(range(len(saved["layers"]))):
         layout = layout_of_block(config_of_block(config, i).layout)
         dx, blocks[str(i)] = layout.backward(xp, dx, saved["layers"][i])
+    if saved["bias"] is not None:  # one for all layers
+        dbias = sum(block["self_attn"].pop(BIAS) for block in blocks.values())
+        dtable = {"weight": relative_position_backward(xp, dbias, saved["bias"])[1]}
     dx = dropout_backward(xp, dx, saved["dropout"])
     around = embed_backward(xp, dx, config, saved["embedding"])
+    if saved["bias"] is not None:
+        around["embed_positions"] = dtable
     layers = {str(i): blocks[str(i)] for i in range(len(blocks))}
     return None, {**around, "layers": layers, "norm": dnorm}
 
@@ -97,6 +117,7 @@ def hidden_states(
     config: StackConfig,
     *,
     kv: Cache | None = None,
+    source: Source | None = None,
 ) -> Array:
     """Run all but the head, and keep nothing; a caller may want the score of one position only.
 
@@ -107,7 +128,12 @@ def hidden_states(
     T = tokens.shape[1]
     queries, keys = text_positions(T) if kv is None else kv.positions(T)
     x, _ = embed_forward(xp, tokens, p, config, queries)
-    x = run_blocks(xp, x, p["model"]["layers"], config, queries, keys, kv=kv)
+    table = p["model"].get("embed_positions")
+    bias, _ = way_of(config.positions).learned_bias(xp, table, config, queries, keys)
+    x = run_blocks(
+        xp, x, p["model"]["layers"], config, queries, keys,
+        learned_bias=bias, source=source, kv=kv,
+    )  # fmt: skip
     return final_norm_forward(xp, x, p, config)[0]
 
 
@@ -118,7 +144,7 @@ def final_norm_forward(
 
     x (B, T, D) -> y (B, T, D)
     """
-    if not LAYOUTS[config.layout].final_norm:
+    if not layout_of_block(config.layout).final_norm:
         return x, None
     return norm_layer(config).forward(xp, x, p["model"]["norm"])
 
@@ -194,6 +220,8 @@ def run_blocks(
     keys: Any,
     *,
     only: int | None = None,
+    learned_bias: Array | None = None,
+    source: Source | None = None,
     kv: Cache | None = None,
     dropout: Dropout | None = None,
     s_layers: list[Saved] | None = None,
@@ -223,9 +251,11 @@ def run_blocks(
             attention.forward,
             mask=masks[config.windows[i]],
             kv=None if kv is None else kv.layer(i),
+            **({} if learned_bias is None else {"bias": learned_bias}),
         )
         mlp = feed_forward_of(block, i).layer(block)
-        sublayers = Sublayers(norm, Layer(attend, attention.backward), mlp)
+        cross = None if source is None else _cross_layer(block, source, i)
+        sublayers = Sublayers(norm, Layer(attend, attention.backward), mlp, cross)
         forward = layout_of_block(block.layout).forward
         x, s = forward(xp, x, layers[str(i)], sublayers, dropout)
         if s_layers is not None:
@@ -257,6 +287,18 @@ def _attention_layer(config: StackConfig, **around: Any) -> Layer:
         **around,
     )
     return Layer(forward, self_attention_backward)
+
+
+def _cross_layer(config: StackConfig, source: Source, index: int) -> Layer:
+    """Return what reads from the source in block `index`."""
+    forward = partial(
+        read_source_forward,
+        keys=source.keys[index],
+        mask=source.mask,
+        n_heads=config.n_heads,
+        scale=config.attention_scale,
+    )
+    return Layer(forward, read_source_backward)
 
 
 def _mask(xp: Backend, rule: PositionMask, bias: Array | None) -> Array | PositionMask | None:

@@ -29,7 +29,9 @@ class Names:
     keys and values in this order: 1 where all queries come first, as many as heads where heads do.
     """
 
-    whole: Mapping[str, str] = field(default_factory=dict)  # modules outside of the layers
+    whole: Mapping[str, str] = field(
+        default_factory=dict
+    )  # modules, or parameters, outside of the layers
     layers: str = "model.layers"
     within: Mapping[str, str] = field(default_factory=dict)  # modules of a layer
     joint: str | None = None  # the module of a layer with queries, keys and values
@@ -56,7 +58,8 @@ def stored_plan(params: Sequence[str], names: Names) -> dict[str, Stored]:
         match = _LAYER.match(name)
         if match is None:
             module, leaf = name.rsplit(".", 1)
-            plan[f"{names.whole.get(module, module)}.{leaf}"] = Stored((name,))
+            in_file = f"{names.whole.get(module, module)}.{leaf}"
+            plan[names.whole.get(name, in_file)] = Stored((name,))
             continue
         index, module, leaf = match.groups()
         transposed = names.transposed and leaf == "weight" and module.endswith("_proj")
