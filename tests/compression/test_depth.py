@@ -16,6 +16,7 @@ from tinyllm.compression.depth import (
 )
 from tinyllm.compression.linearity import block_influence, linearity_score
 from tinyllm.errors import UsageError
+from tinyllm.models.block import Block, blocks_of, with_blocks
 from tinyllm.models.config import param_shapes
 from tinyllm.models.decoder import decoder_forward
 from tinyllm.models.trace import traced
@@ -79,6 +80,16 @@ def test_a_model_without_some_blocks_computes_what_it_would_if_they_were_skipped
         identity[i] = type(linear)(mean_x=zero, matrix=np.eye(CONFIG.d_model), mean_y=zero)
     expected = logits_with(xp, TOKENS, p, CONFIG, identity)
     np.testing.assert_allclose(xp.to_numpy(found), xp.to_numpy(expected), atol=1e-10)
+
+
+def test_blocks_that_stay_keep_their_kind_and_sizes():
+    blocks = [Block(layout="mlp_only", d_ff=5), *blocks_of(CONFIG)[:2], Block(layout="linear")]
+    config = with_blocks(CONFIG, blocks)
+    params, smaller = remove_layers(random_params(config), config, [1])
+    assert blocks_of(smaller) == [blocks[i] for i in (0, 2, 3)]
+    assert {name: x.shape for name, x in params.items()} == param_shapes(smaller)
+    _, alike = remove_layers(random_params(config), config, [0, 3])
+    assert alike.blocks is None
 
 
 @pytest.mark.parametrize("gone", [[4], [-1], [0, 1, 2, 3]])
