@@ -91,14 +91,18 @@ def _model(described: dict[str, Any], config: dict[str, Any]) -> Iterator[Row]:
     total, active = described["parameters"], described["active_parameters"]
     passed = "" if active == total else f", of which a token passes {active:,}"
     yield "parameters", f"{total:,}{passed}{tied}"
-    yield from _decoder(config) if "n_heads" in config else _recurrent(config)
+    if "encoder" in config:
+        for side in ("encoder", "decoder"):
+            yield side, "; ".join(f"{label} {text}" for label, text in _stack(config[side]))
+    else:
+        yield from _stack(config) if "n_heads" in config else _recurrent(config)
     names = {id_: name for name, id_ in described.get("tokenizer", {}).get("special", {}).items()}
     begin = [] if config["bos_id"] is None else [config["bos_id"]]
     yield "BOS", _tokens(begin, names)
     yield "EOS", _tokens(described.get("eos_ids", config["eos_ids"]), names)
 
 
-def _decoder(config: dict[str, Any]) -> Iterator[Row]:
+def _stack(config: dict[str, Any]) -> Iterator[Row]:
     yield (
         "layers",
         f"{config['n_layers']} of d_model {config['d_model']:,}, d_ff {config['d_ff']:,}",

@@ -152,3 +152,19 @@ def test_transformers_reads_what_was_saved(case, texts, tmp_path):
     source, target = texts[0], shifted_right(texts[1], model.config)
     expected, found = (scores(m, source, target).detach().numpy() for m in (oracle, again))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("beams", [1, 4])
+def test_the_same_texts_are_found(case, texts, beams):
+    oracle, folder = case
+    model = tinyllm.load(folder, dtype="float64")
+    for row in texts[0]:
+        source = row[row != PAD]
+        with float64_throughout():
+            expected = oracle.generate(
+                torch.from_numpy(source[None]), num_beams=beams, do_sample=False,
+                early_stopping=beams > 1, length_penalty=0.0, max_new_tokens=9,
+                suppress_tokens=[PAD], use_cache=False,  # whose layers it counts in the encoder
+            )[0, 1:].tolist()  # fmt: skip
+        found = model.translate(source, beams=beams, alpha=0.0, max_tokens=9)
+        assert found.tokens == [token for token in expected if token not in (2, PAD)]

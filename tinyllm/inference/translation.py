@@ -14,6 +14,7 @@ from tinyllm.backend import Backend
 from tinyllm.errors import UsageError
 from tinyllm.inference.beam import Hypothesis, beam_search
 from tinyllm.inference.kv_cache import KVCache
+from tinyllm.inference.sampling import check_range
 from tinyllm.models.seq2seq import scores_forward, source_forward, target_states
 from tinyllm.models.seq2seq_config import Seq2SeqConfig
 from tinyllm.models.stack import Source, computed_in
@@ -93,6 +94,7 @@ def translate_ids(
         raise UsageError(
             f"the text has {len(source)} tokens; this model reads 1 to {config.encoder.max_seq_len}"
         )
+    check_range("max_tokens", max_tokens, max_tokens >= 1, "at least 1")
     room = min(max_tokens, config.decoder.max_seq_len)
     reader = TargetReader(xp, p, config, source, capacity=room)
     hidden = [*range(config.vocab_size if allowed is None else allowed, config.vocab_size)]
