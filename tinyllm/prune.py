@@ -3,8 +3,8 @@ r"""Make a model smaller: python -m tinyllm.prune --model M --calib FILE --out D
 magnitude, wanda and sparsegpt make weights of the blocks' matrices zero. The
 file stays as large; how well the model does without them is what this tells.
 linearity and influence remove whole blocks, the --remove N that matter least.
-llm-pruner removes heads and channels. Where blocks are no longer alike, no other
-program can read the model: its family is then tinyllm.
+llm-pruner removes heads and channels. Where blocks are no longer alike, no
+other program can read the model: its family is then tinyllm.
 
 DIR is a model's folder like M. Weights that are not made zero keep their bytes
 (sparsegpt changes them all), and so do the embeddings, the head, the norms.
