@@ -53,7 +53,8 @@ def add_pruning(parser: argparse.ArgumentParser) -> None:
         help="llm-pruner: the blocks to prune, both included (default: all but the first eighth "
         "and the last sixteenth)")  # fmt: skip
     add("--importance", choices=IMPORTANCES, metavar="HOW",
-        help=f"llm-pruner: what a group is worth: {', '.join(IMPORTANCES)} (default: element1)")  # fmt: skip
+        help="llm-pruner: what a group is worth, one of "
+        f"{', '.join(IMPORTANCES)} (default: element1)")  # fmt: skip
     add("--aggregate", choices=AGGREGATES,
         help="llm-pruner: how its parts are put together (default: sum)")  # fmt: skip
 
