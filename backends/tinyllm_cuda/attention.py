@@ -1,0 +1,112 @@
+"""Attention by kernels: FlashAttention's two passes, on the tier that device and arrays allow.
+
+`tinyllm.ops.flash` defines what they compute. Which keys a query sees is a band here: those at a
+distance of `least` ≤ distance < `most` tokens before it, so causal masks and windows are bands.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinyllm.errors import UsageError
+from tinyllm_cuda.launch import Device, launch
+from tinyllm_cuda.tiers import KEYS, ROWS, choose, kernel
+
+FAR = 2**30  # tokens: farther than any text is long
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Band:
+    """Which keys a query sees, and what is done to q · k: scale, soft cap c tanh(S/c), slopes.
+
+    Query 0 stands `offset` tokens after key 0. A soft cap of 0 is none; `slopes` (H,) are ALiBi's,
+    float32 on the device.
+    """
+
+    scale: float
+    offset: int = 0
+    least: int = -FAR
+    most: int = FAR
+    softcap: float = 0.0
+    slopes: Any = None
+
+
+def flash_forward(device: Device, q: Any, k: Any, v: Any, band: Band) -> tuple[Any, Any]:
+    """Mix values by how well queries match keys; returns o, and L = log Σ exp(S) of each query.
+
+    q (B, H, T, d), k (B, K, S, d), v (B, K, S, d) -> o (B, H, T, d), lse (B, H, T)
+
+    A query that sees nothing gives 0, and its lse is -inf. Algorithm 1 of arXiv:2307.08691. Raises
+    UsageError where no kernel takes such arrays.
+    """
+    tier = _tier(device, q, k, v, band=band)
+    B, H, T, d = q.shape
+    o, lse = device.xp.empty_like(q), device.xp.empty(q.shape[:3], dtype=np.float32)
+    inputs: tuple[Any, ...] = (q, k, v)
+    if tier == "wgmma" and q.size and k.size:
+        assert device.tensor_map is not None
+        inputs = tuple(device.tensor_map(x, box) for x, box in ((q, 64), (k, 128), (v, 128)))
+    elif tier == "wgmma":
+        tier = "mma"  # a tensor map of nothing is none
+    if q.size:
+        forward = kernel(tier, "forward", d, q.dtype)
+        grid = (-(-T // ROWS[tier]), B * H)
+        launch(device, forward, grid, _arguments(device, tier, inputs, (o, lse), q, k, band))
+    return o, lse
+
+
+def flash_backward(
+    device: Device, do: Any, q: Any, k: Any, v: Any, o: Any, lse: Any, band: Band
+) -> tuple[Any, Any, Any]:
+    """Return dq, dk and dv of `flash_forward`: the same bits for the same arrays, in every run.
+
+    Algorithm 2 of arXiv:2307.08691, in two kernels that each make the scores anew, where one that
+    makes them once would have to add up dq in an order that changes.
+    """
+    tier = _tier(device, q, k, v, o, do, band=band).replace("wgmma", "mma")
+    (B, H, T, d), (K, S) = q.shape, k.shape[1:3]
+    delta, xp = device.xp.empty_like(lse), device.xp
+    dq, dk, dv = (xp.empty_like(x) for x in (q, k, v))
+    inputs = (q, k, v, do, lse, delta)
+    if q.size:
+        rows, by_block = B * H * T, kernel(tier, "delta", d, q.dtype)
+        launch(device, by_block, (-(-rows * 16 // by_block.threads),), (o, do, delta, rows))
+        arguments = _arguments(device, tier, inputs, (dq,), q, k, band)
+        launch(device, kernel(tier, "backward_q", d, q.dtype), (-(-T // 64), B * H), arguments)
+    if k.size:
+        arguments = _arguments(device, tier, inputs, (dk, dv), q, k, band)
+        grid = (-(-S // KEYS), B * K)
+        launch(device, kernel(tier, "backward_kv", d, q.dtype), grid, arguments)
+    return dq, dk, dv
+
+
+def _tier(device: Device, q: Any, *others: Any, band: Band) -> str:
+    """Return the tier for these arrays; raise UsageError where they have none, or do not agree."""
+    d = q.shape[-1]
+    if any(x.dtype != q.dtype or x.shape[-1] != d for x in others):
+        kinds = [f"{x.dtype} {x.shape}" for x in (q, *others)]
+        raise UsageError(f"attention's arrays are {', '.join(kinds)}, expected one dtype and width")
+    if others[0].shape != others[1].shape or q.shape[1] % others[0].shape[1]:
+        shapes = [x.shape for x in (q, *others[:2])]
+        raise UsageError(f"queries, keys and values of {shapes}: their heads do not share")
+    plain = band.softcap == 0.0 and band.slopes is None
+    tier = choose(device, q.dtype, d, plain=plain)
+    if tier is None:
+        raise UsageError(
+            f"no attention kernel takes {q.dtype} heads of size {d} on compute capability "
+            f"{device.architecture / 10}" + ("" if plain else " with a soft cap or slopes")
+        )
+    return tier
+
+
+def _arguments(
+    device: Device, tier: str, inputs: Any, outputs: Any, q: Any, k: Any, band: Band
+) -> tuple[Any, ...]:
+    """Put a kernel's arguments in order: arrays in, arrays out, sizes, the band."""
+    (_, H, T, _), (K, S) = q.shape, k.shape[1:3]
+    sizes = (H // K, T, S, band.offset, band.least, band.most, band.scale)
+    if tier != "f32":
+        return *inputs, *outputs, *sizes
+    slopes = device.xp.zeros(H, dtype=np.float32) if band.slopes is None else band.slopes
+    return *inputs, slopes, *outputs, H, *sizes, band.softcap
