@@ -7,6 +7,7 @@ import tinyllm
 from compression.test_pruning_golden import FILE, MODEL, pruned_here
 from parity.families import random_tokens
 from tinyllm.compression.llm_pruner import Choice, prune_groups
+from tinyllm.models.config import DecoderConfig
 from tinyllm.models.decoder import decoder_forward
 from tinyllm.params import nest
 
@@ -44,6 +45,7 @@ def test_the_golden_file_is_what_pytorch_says_and_so_do_we():
 def test_a_narrower_llama_is_one_for_transformers_too(tmp_path, structure):
     random_model(MODEL).save_pretrained(tmp_path / "dense")
     model = tinyllm.load(tmp_path / "dense", dtype="float64")
+    assert isinstance(model.config, DecoderConfig)
     tokens = random_tokens()
     choice = Choice(sparsity=0.5, structure=structure, layers=range(model.config.n_layers))
     if structure == "channel":
