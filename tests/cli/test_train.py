@@ -87,6 +87,13 @@ def test_a_run_that_goes_on_is_the_whole_run(text, tmp_path, capsys, monkeypatch
     train(text, parts, "--dropout=0.1", "--steps=2", "--schedule=constant")
     assert main(["--resume", str(parts), "--schedule=cosine"]) == 2
     assert "with schedule 'constant', and now it is 'cosine'" in capsys.readouterr().err
+    for words, said in {
+        ("--layers=7",): "with --layers 1, and now it is with --layers 7: leave it out",
+        ("--norm=layernorm",): "without --norm, and now it is with --norm layernorm",
+        ("--vocab=300",): "without --vocab, and now it is with --vocab 300",
+    }.items():
+        assert main(["--resume", str(parts), "--steps=4", *words]) == 2
+        assert said in capsys.readouterr().err
     train(text, tmp_path / "constant", "--dropout=0.1", "--schedule=constant", "--warmup=0")
     text.unlink()
     assert main(["--resume", str(parts), "--steps=4"]) == 2

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinyllm.cli.arguments import real, whole
+from tinyllm.cli.new_model import add_new_model
 from tinyllm.cli.text_input import unescape
 from tinyllm.errors import UsageError
 from tinyllm.shown import plain
@@ -112,14 +113,37 @@ def remember(args: argparse.Namespace, folder: Path) -> None:
 
 
 def recall(args: argparse.Namespace, folder: Path) -> None:
-    """Fill in the flags that a run was started with, where none is given now."""
+    """Fill in the flags that a run was started with, where none is given now.
+
+    Raises UsageError for a flag of the model that differs: its weights are there already.
+    """
     from tinyllm.json_file import read_json
 
     if not (folder / RUN).exists():
         raise UsageError(f"{plain(folder)}: has no {RUN}, so no run to go on with")
-    for key, value in read_json(folder / RUN, UsageError).items():
+    kept = read_json(folder / RUN, UsageError)
+    for key in model_flags():
+        given, was = getattr(args, key), kept.get(key)
+        if given not in (None, was):
+            raise UsageError(
+                f"{plain(folder)}: was started {_as_flag(key, was)}, and now it is "
+                f"{_as_flag(key, given)}: leave it out, or start another run with another --out"
+            )
+    for key, value in kept.items():
         if key in vars(args) and getattr(args, key) is None:
             setattr(args, key, value)
+
+
+def model_flags() -> list[str]:
+    """Return the names under which argparse keeps the flags that say what a model is."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_new_model(parser)
+    return [*vars(parser.parse_args([])), "tokenizer", "vocab"]
+
+
+def _as_flag(key: str, value: Any) -> str:
+    flag = f"--{key.replace('_', '-')}"
+    return f"without {flag}" if value is None else f"with {flag} {value}"
 
 
 def fill_in(args: argparse.Namespace) -> None:
