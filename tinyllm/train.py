@@ -1,10 +1,10 @@
 r"""Train a model: python -m tinyllm.train --data FILE --out FOLDER
 
-A new model, by its sizes or a config, or one that is there already. Tells on
-stderr how it goes. FOLDER gets the model, which python -m tinyllm.generate
-takes, a line for every step in metrics.jsonl, which python -m tinyllm.plot
-draws, and checkpoints. Ctrl-C saves; --resume FOLDER goes on as if nothing had
-been, to the last bit.
+A new model, by its sizes or a config, or one that is there already; encoders
+learn what a mask hides. Tells on stderr how it goes. FOLDER gets the model,
+which python -m tinyllm.generate takes, or fill_mask; a line for every step in
+metrics.jsonl, which python -m tinyllm.plot draws; and checkpoints. Ctrl-C
+saves; --resume FOLDER goes on as if nothing had been, to the last bit.
 """
 
 if __name__ == "__main__":
@@ -28,7 +28,7 @@ from tinyllm.cli import interrupts
 from tinyllm.cli.arguments import add_common, whole
 from tinyllm.cli.between_steps import signals_wait
 from tinyllm.cli.command import Parser, run_command
-from tinyllm.cli.new_model import add_new_model, new_config
+from tinyllm.cli.new_model import add_new_model, new_config, special_tokens
 from tinyllm.cli.progress import Progress, duration
 from tinyllm.cli.terminal import Messages, is_terminal
 from tinyllm.cli.training import (
@@ -111,6 +111,7 @@ def _prepare(
 ) -> "tuple[Trainer, Tokenizer | None, str]":
     """Read model and data: return a trainer, its tokenizer, and the hash of the data."""
     from tinyllm.backend import get_backend
+    from tinyllm.training.tasks import task_of
     from tinyllm.training.token_file import digest
     from tinyllm.training.trainer import Trainer
     from tinyllm.training.windows import Windows
@@ -122,6 +123,7 @@ def _prepare(
             f"seq_len is {settings.seq_len}, and the model's longest text {config.max_seq_len} "
             f"tokens: give a smaller --seq-len, or a new model a larger --context"
         )
+    task = task_of(config, tokenizer, seed=settings.seed)
     tokens = _tokens(args.data, tokenizer, config, args, out, messages)
     if args.val_data is not None:
         validation = _tokens(args.val_data, tokenizer, config, args, out, messages)
@@ -134,7 +136,8 @@ def _prepare(
     data = digest(tokens) + ("" if validation is None else "/" + digest(validation))
     trainer = Trainer(
         get_backend(args.backend), config, params,
-        Windows(tokens, settings.seq_len, seed=settings.seed), settings, validation=validation,
+        Windows(tokens, settings.seq_len, seed=settings.seed, task=task), settings,
+        validation=validation, task=task,
     )  # fmt: skip
     held = "none" if validation is None else f"{len(validation):,}"
     messages.note(
@@ -187,10 +190,12 @@ def _tokenizer(args: argparse.Namespace, messages: Messages) -> "Tokenizer | Non
         if args.vocab is None and args.config is None:
             raise UsageError(f"{plain(args.data)} has token ids: --vocab says how many there are")
         return None
+    special = special_tokens(args.arch)
     if args.vocab is None or args.tokenizer == "bytes":
-        return train_byte_level_bpe(["bytes"], 257)
+        tokens = len(special["special_tokens"]) + 256
+        return train_byte_level_bpe(["bytes"], tokens, **special)
     texts = (text for text, _ in split_documents(read_text(Path(args.data)), args.separator))
-    return train_byte_level_bpe(texts, args.vocab, report=messages.status)
+    return train_byte_level_bpe(texts, args.vocab, **special, report=messages.status)
 
 
 def _tokens(
@@ -245,6 +250,8 @@ def _say_end(
     messages: Messages,
 ) -> None:
     """Say what has come out, to people or, with --json, to programs."""
+    from tinyllm.models.architecture import architecture
+
     if args.json:
         said = {
             "out": str(out),
@@ -260,10 +267,11 @@ def _say_end(
         messages.note(f"all {trainer.step} steps were taken before; more --steps would go on")
     else:
         early = trainer.done and trainer.step < trainer.settings.steps
-        generate = f"python -m tinyllm.generate --model {shlex.quote(str(out))} PROMPT"
+        command = architecture(trainer.config).use.replace("-", "_")
+        use = f"python -m tinyllm.{command} --model {shlex.quote(str(out))} PROMPT"
         messages.note(
             f"{trainer.step} steps{', the loss fell no more' if early else ''}, "
-            f"{duration(seconds)}; {generate if trainer.done else _go_on(out)}"
+            f"{duration(seconds)}; {use if trainer.done else _go_on(out)}"
         )
 
 

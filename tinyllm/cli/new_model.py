@@ -19,6 +19,7 @@ LLAMAS: dict[str, Any] = {  # pieces that our own family has in any kind, and a 
 }  # fmt: skip
 BIASES = ("qkv_bias", "o_bias", "mlp_bias")
 WITH_EXPERTS = ("llama", "mixtral", "tinyllm")
+MARKERS = ("<s>", "<pad>", "</s>", "<mask>")  # of an encoder; RoBERTa's, with its id for padding
 K = 2  # experts for each token, unless told
 
 
@@ -28,7 +29,9 @@ def add_new_model(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("--model", "-m", metavar="FOLDER|ORG/NAME", help="start from the weights of this model")
     add("--config", metavar="FILE", help="a config.json; --vocab and --tokenizer count more")
-    add("--arch", help="llama, mistral, qwen3, gpt2, opt, bloom, rnn, lstm … (default: llama)")
+    add(
+        "--arch", help="llama, mistral, qwen3, gpt2, opt, bloom, bert, rnn, lstm … (default: llama)"
+    )
     add("--d-model", type=whole, metavar="N", help="features of a token (default: 128)")
     add("--layers", type=whole, metavar="N", help="(default: 4)")
     add("--heads", type=whole, metavar="N", help="of queries (default: 4)")
@@ -76,12 +79,38 @@ def new_config(args: argparse.Namespace, tokenizer: "Tokenizer | None", seq_len:
     if tokenizer is not None:
         values |= {"vocab_size": tokenizer.vocab_size, "eos_token_id": tokenizer.eos_id}
         values |= {"bos_token_id": tokenizer.bos_id}
+        if not args.config and _is_encoder(args.arch):
+            values |= _padding(values, tokenizer)
     elif args.vocab is not None:
         values |= {"vocab_size": args.vocab}
     config = understand(KeyReader(values, where))
     if not args.config:
         _check_fit(args, config)
     return config
+
+
+def special_tokens(arch: str) -> dict[str, Any]:
+    """Return the arguments of a tokenizer's training that say which special tokens a model has."""
+    from tinyllm.tokenizers.byte_level_training import END_OF_TEXT
+
+    if _is_encoder(arch):
+        return {"special_tokens": MARKERS, "bos": "<s>", "eos": "</s>"}
+    return {"special_tokens": (END_OF_TEXT,)}
+
+
+def _is_encoder(arch: str) -> bool:
+    from tinyllm.models.encoder_families import ENCODER_FAMILIES
+
+    return arch in ENCODER_FAMILIES
+
+
+def _padding(values: dict[str, Any], tokenizer: "Tokenizer") -> dict[str, Any]:
+    """Return what a new encoder's file says of padding, which a roberta's positions begin after."""
+    said: dict[str, Any] = {"pad_token_id": tokenizer.pad_id}
+    if values["model_type"] == "roberta":
+        pad = 1 if tokenizer.pad_id is None else tokenizer.pad_id
+        said["max_position_embeddings"] = values["max_position_embeddings"] + pad + 1
+    return said
 
 
 def _check_fit(args: argparse.Namespace, config: Any) -> None:

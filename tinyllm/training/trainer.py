@@ -25,6 +25,7 @@ from tinyllm.training.divergence import DivergedError, first_not_finite
 from tinyllm.training.gradients import Gradients, added, batch_gradients
 from tinyllm.training.optimizers import OPTIMIZERS
 from tinyllm.training.settings import Settings
+from tinyllm.training.tasks import Task, next_tokens
 from tinyllm.training.validation import mean_loss
 from tinyllm.training.windows import Position
 
@@ -57,8 +58,9 @@ class Report:
 class Trainer:
     """A model in training: iterate over it, and it takes a step each time.
 
-    `validation` is a row of tokens (N,) to evaluate on. Raises DivergedError where a loss or a
-    gradient is not finite; the parameters are then those before the step.
+    `validation` is a row of tokens (N,) to evaluate on, by what `task` makes of them. Raises
+    DivergedError where a loss or a gradient is not finite; the parameters are then those before the
+    step.
     """
 
     def __init__(
@@ -70,13 +72,14 @@ class Trainer:
         settings: Settings,
         *,
         validation: Any = None,
+        task: Task = next_tokens,
     ) -> None:
         if settings.objective().balance.weights() and getattr(config, "experts", None) is None:
             raise UsageError(f"balance is {settings.balance!r}, and the model has no experts")
         if settings.patience and validation is None:
             raise UsageError("patience needs validation data: it waits for their loss to fall")
         self.xp, self.config, self.data, self.settings = xp, config, data, settings
-        self.validation = validation
+        self.validation, self.task = validation, task
         self.params: Params = {name: xp.asarray(p) for name, p in params.items()}
         self.update = settings.update()
         self.state = OPTIMIZERS[settings.optimizer].init(xp, self.params)
@@ -126,6 +129,7 @@ class Trainer:
         return mean_loss(
             self.xp, self.config, nest(self.result), self.validation,
             seq_len=settings.seq_len, batch_size=settings.batch_size, limit=settings.eval_windows,
+            task=self.task,
         )  # fmt: skip
 
     def _gradients(self, step: int) -> tuple[Gradients, Position]:

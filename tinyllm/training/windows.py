@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 
 from tinyllm.errors import UsageError
+from tinyllm.training.tasks import Task, next_tokens
 
 ORDER = 0  # which of a run's streams of random numbers this is
 Position = tuple[int, int]  # epoch, windows of it that were seen
 
 
 class Windows:
-    """Shuffled windows of `seq_len` tokens, each with the targets one token further on.
+    """Shuffled windows of `seq_len` tokens, and what `task` makes of them: by default, targets one
+    token further on.
 
     tokens (N,), which may be a mapped file
 
@@ -27,7 +29,9 @@ class Windows:
     too few tokens for one window.
     """
 
-    def __init__(self, tokens: Any, seq_len: int, *, seed: int = 0) -> None:
+    def __init__(
+        self, tokens: Any, seq_len: int, *, seed: int = 0, task: Task = next_tokens
+    ) -> None:
         if seq_len < 1:
             raise UsageError(f"seq_len is {seq_len}, expected at least 1")
         if len(tokens) < seq_len + 1:
@@ -35,7 +39,7 @@ class Windows:
                 f"the data have {len(tokens)} tokens, and one window of seq_len {seq_len} takes "
                 f"{seq_len + 1} with its last target: use more data or a smaller seq_len"
             )
-        self.tokens, self.seq_len, self.seed = tokens, seq_len, seed
+        self.tokens, self.seq_len, self.seed, self.task = tokens, seq_len, seed, task
         self._epoch: tuple[int, Any] = (-1, None)
 
     def batch(self, position: Position, size: int) -> tuple[Any, Any, Position]:
@@ -53,7 +57,7 @@ class Windows:
             if seen == len(order):
                 epoch, seen = epoch + 1, 0
         rows = np.stack([self.tokens[i : i + self.seq_len + 1] for i in starts]).astype(np.int64)
-        return rows[:, :-1], rows[:, 1:], (epoch, seen)
+        return *self.task(rows, position), (epoch, seen)
 
     def _order(self, epoch: int) -> Any:
         """Return where the windows of an epoch start, in their order."""
