@@ -1,8 +1,10 @@
 r"""Train a model: python -m tinyllm.train --data FILE --out FOLDER
 
-A new model, by its sizes or a config, or one that is there already; encoders
-learn what a mask hides. Tells on stderr how it goes. FOLDER gets the model,
-which python -m tinyllm.generate takes, or fill_mask; a line for every step in
+A new model, by its sizes or a config, or one that is there already. Decoders
+learn what comes next, encoders (--arch bert) what a mask hides, and
+encoder-decoders (--arch marian) to make of each line of FILE the same line of
+--target. Tells on stderr how it goes. FOLDER gets the model, which python -m
+tinyllm.generate takes, or fill_mask, or translate; a line for every step in
 metrics.jsonl, which python -m tinyllm.plot draws; and checkpoints. Ctrl-C
 saves; --resume FOLDER goes on as if nothing had been, to the last bit.
 """
@@ -28,7 +30,7 @@ from tinyllm.cli import interrupts
 from tinyllm.cli.arguments import add_common, whole
 from tinyllm.cli.between_steps import signals_wait
 from tinyllm.cli.command import Parser, run_command
-from tinyllm.cli.new_model import add_new_model, new_config, special_tokens
+from tinyllm.cli.new_model import add_new_model, new_config
 from tinyllm.cli.progress import Progress, duration
 from tinyllm.cli.terminal import Messages, is_terminal
 from tinyllm.cli.training import (
@@ -40,7 +42,6 @@ from tinyllm.cli.training import (
     settings_of,
 )
 from tinyllm.errors import UsageError
-from tinyllm.shown import plain
 
 if TYPE_CHECKING:
     from tinyllm.backend import Params
@@ -111,10 +112,8 @@ def _prepare(
 ) -> "tuple[Trainer, Tokenizer | None, str]":
     """Read model and data: return a trainer, its tokenizer, and the hash of the data."""
     from tinyllm.backend import get_backend
-    from tinyllm.training.tasks import task_of
-    from tinyllm.training.token_file import digest
+    from tinyllm.cli.training_data import read_data
     from tinyllm.training.trainer import Trainer
-    from tinyllm.training.windows import Windows
 
     settings = settings_of(args)
     config, params, tokenizer = _model(args, out, messages)
@@ -123,29 +122,16 @@ def _prepare(
             f"seq_len is {settings.seq_len}, and the model's longest text {config.max_seq_len} "
             f"tokens: give a smaller --seq-len, or a new model a larger --context"
         )
-    task = task_of(config, tokenizer, seed=settings.seed)
-    tokens = _tokens(args.data, tokenizer, config, args, out, messages)
-    if args.val_data is not None:
-        validation = _tokens(args.val_data, tokenizer, config, args, out, messages)
-    else:
-        cut = len(tokens) - int(len(tokens) * args.val_fraction)
-        tokens, validation = tokens[:cut], tokens[cut:]
-    if len(validation) < 2:
-        validation = None
-    messages.status("hashing the data …")
-    data = digest(tokens) + ("" if validation is None else "/" + digest(validation))
+    learning = read_data(args, config, tokenizer, out, messages)
     trainer = Trainer(
-        get_backend(args.backend), config, params,
-        Windows(tokens, settings.seq_len, seed=settings.seed, task=task), settings,
-        validation=validation, task=task,
+        get_backend(args.backend), config, params, learning.data, settings,
+        validation=learning.held_out,
     )  # fmt: skip
-    held = "none" if validation is None else f"{len(validation):,}"
     messages.note(
-        f"{sum(p.size for p in params.values()):,} parameters · {len(tokens):,} tokens to learn "
-        f"from, {held} to evaluate on · who guesses among {config.vocab_size:,} has a loss of "
-        f"{math.log(config.vocab_size):.4f}"
+        f"{sum(p.size for p in params.values()):,} parameters · {learning.summary} · who guesses "
+        f"among {config.vocab_size:,} has a loss of {math.log(config.vocab_size):.4f}"
     )
-    return trainer, tokenizer, data
+    return trainer, tokenizer, learning.digest
 
 
 def _model(
@@ -154,6 +140,7 @@ def _model(
     """Return what to train: of the folder's checkpoint, of --model, or new."""
     import numpy as np
 
+    from tinyllm.cli.training_data import new_tokenizer
     from tinyllm.models.architecture import architecture
     from tinyllm.tokenizers import has_tokenizer, load_tokenizer
     from tinyllm.training.run import CHECKPOINTS
@@ -170,54 +157,10 @@ def _model(
         return model.config, model.params, model.tokenizer
     else:
         settings = settings_of(args)
-        tokenizer = _tokenizer(args, messages)
+        tokenizer = new_tokenizer(args, messages)
         config = new_config(args, tokenizer, settings.seq_len)
     rng = np.random.default_rng([settings_of(args).seed, INIT])
     return config, architecture(config).init_params(config, rng, np.dtype(args.dtype)), tokenizer
-
-
-def _tokenizer(args: argparse.Namespace, messages: Messages) -> "Tokenizer | None":
-    """Return the tokenizer of a new model: the one that is named, one that is learnt, or bytes."""
-    from tinyllm.checkpoints import find_model
-    from tinyllm.tokenizers import load_tokenizer
-    from tinyllm.tokenizers.byte_level_training import train_byte_level_bpe
-    from tinyllm.training.documents import read_text, split_documents
-    from tinyllm.training.token_file import is_token_file
-
-    if args.tokenizer not in (None, "bytes"):
-        return load_tokenizer(find_model(args.tokenizer))
-    if is_token_file(args.data) and args.tokenizer is None:
-        if args.vocab is None and args.config is None:
-            raise UsageError(f"{plain(args.data)} has token ids: --vocab says how many there are")
-        return None
-    special = special_tokens(args.arch)
-    if args.vocab is None or args.tokenizer == "bytes":
-        tokens = len(special["special_tokens"]) + 256
-        return train_byte_level_bpe(["bytes"], tokens, **special)
-    texts = (text for text, _ in split_documents(read_text(Path(args.data)), args.separator))
-    return train_byte_level_bpe(texts, args.vocab, **special, report=messages.status)
-
-
-def _tokens(
-    file: str,
-    tokenizer: "Tokenizer | None",
-    config: "Config",
-    args: argparse.Namespace,
-    out: Path,
-    messages: Messages,
-) -> Any:
-    """Return the ids of a text or a file of ids, mapped."""
-    from tinyllm.training.token_file import is_token_file, open_tokens, tokenize_file
-
-    path = Path(file)
-    if not is_token_file(path):
-        if tokenizer is None:
-            raise UsageError(f"{plain(path)}: is a text, and the model has no tokenizer")
-        path = tokenize_file(
-            path, tokenizer, out, separator=args.separator,
-            report=lambda done: messages.status(f"tokenizing {file}: {done}"),
-        )  # fmt: skip
-    return open_tokens(path, config.vocab_size)
 
 
 def _take(

@@ -17,7 +17,7 @@ from tinyllm.training.masking import hide_tokens, masked_tokens
 from tinyllm.training.settings import Settings
 from tinyllm.training.tasks import next_tokens, task_of
 from tinyllm.training.trainer import Trainer
-from tinyllm.training.windows import Windows
+from tinyllm.training.windows import Windows, WindowsInOrder
 
 MASK, SPECIAL, OTHERS = 3, (0, 1, 2, 3), 260
 MARKERS = {"special_tokens": ("<s>", "<pad>", "</s>", "<mask>"), "bos": "<s>", "eos": "</s>"}
@@ -94,13 +94,16 @@ def test_each_kind_of_model_has_its_task(tokenizer):
         task_of(example_config("marian"), tokenizer)
 
 
+BERT = dataclasses.replace(example_config("bert"), vocab_size=OTHERS, pad_id=1)
+
+
 def encoder_trainer(tokenizer, tokens, **changes):
-    config = dataclasses.replace(example_config("bert"), vocab_size=OTHERS, pad_id=1)
-    task = task_of(config, tokenizer)
+    config, task = BERT, task_of(BERT, tokenizer)
     chosen = Settings(**{"steps": 40, "batch_size": 8, "seq_len": 12, "lr": 0.02} | changes)
     return Trainer(
         tinyllm_numpy, config, init_encoder(config, np.random.default_rng(0)),
-        Windows(tokens, chosen.seq_len, task=task), chosen, validation=tokens[:60], task=task,
+        Windows(tokens, chosen.seq_len, task=task), chosen,
+        validation=WindowsInOrder(tokens[:60], chosen.seq_len, task=task),
     )  # fmt: skip
 
 
@@ -115,6 +118,6 @@ def test_an_encoder_learns_what_is_hidden(tokenizer):
 
 def test_validation_without_a_token_to_ask_for_is_refused(tokenizer):
     trainer = encoder_trainer(tokenizer, np.tile(np.array([70, 90, 80]), 100))
-    trainer.validation = np.array([0, 1, 2])
+    trainer.validation = WindowsInOrder(np.array([0, 1, 2]), 12, task=task_of(BERT, tokenizer))
     with pytest.raises(UsageError, match="the validation data have no token"):
         trainer.evaluate()

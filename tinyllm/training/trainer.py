@@ -25,7 +25,6 @@ from tinyllm.training.divergence import DivergedError, first_not_finite
 from tinyllm.training.gradients import Gradients, added, batch_gradients
 from tinyllm.training.optimizers import OPTIMIZERS
 from tinyllm.training.settings import Settings
-from tinyllm.training.tasks import Task, next_tokens
 from tinyllm.training.validation import mean_loss
 from tinyllm.training.windows import Position
 
@@ -37,6 +36,14 @@ class Data(Protocol):
 
     def batch(self, position: Position, size: int) -> tuple[Any, Any, Position]:
         """Return tokens (B, T) and targets (B, T) from `position` on, and the position after."""
+        ...
+
+
+class HeldOut(Protocol):
+    """What to evaluate on: `WindowsInOrder`, or anything else that can be had in batches."""
+
+    def batches(self, size: int, limit: int) -> list[tuple[Any, Any]]:
+        """Return tokens (B, T) and targets (B, T) of the first `limit` texts, `size` at a time."""
         ...
 
 
@@ -58,9 +65,8 @@ class Report:
 class Trainer:
     """A model in training: iterate over it, and it takes a step each time.
 
-    `validation` is a row of tokens (N,) to evaluate on, by what `task` makes of them. Raises
-    DivergedError where a loss or a gradient is not finite; the parameters are then those before the
-    step.
+    Raises DivergedError where a loss or a gradient is not finite; the parameters are then those
+    before the step.
     """
 
     def __init__(
@@ -71,15 +77,14 @@ class Trainer:
         data: Data,
         settings: Settings,
         *,
-        validation: Any = None,
-        task: Task = next_tokens,
+        validation: HeldOut | None = None,
     ) -> None:
         if settings.objective().balance.weights() and getattr(config, "experts", None) is None:
             raise UsageError(f"balance is {settings.balance!r}, and the model has no experts")
         if settings.patience and validation is None:
             raise UsageError("patience needs validation data: it waits for their loss to fall")
         self.xp, self.config, self.data, self.settings = xp, config, data, settings
-        self.validation, self.task = validation, task
+        self.validation = validation
         self.params: Params = {name: xp.asarray(p) for name, p in params.items()}
         self.update = settings.update()
         self.state = OPTIMIZERS[settings.optimizer].init(xp, self.params)
@@ -124,13 +129,11 @@ class Trainer:
         )  # fmt: skip
 
     def evaluate(self) -> float:
-        """Return the loss on the validation tokens, in nats per token."""
-        settings = self.settings
-        return mean_loss(
-            self.xp, self.config, nest(self.result), self.validation,
-            seq_len=settings.seq_len, batch_size=settings.batch_size, limit=settings.eval_windows,
-            task=self.task,
-        )  # fmt: skip
+        """Return the loss on the validation data, in nats per token."""
+        assert self.validation is not None
+        size = max(1, self.settings.batch_size // 2)  # for two batches at once
+        batches = self.validation.batches(size, self.settings.eval_windows)
+        return mean_loss(self.xp, self.config, nest(self.result), batches)
 
     def _gradients(self, step: int) -> tuple[Gradients, Position]:
         """Sum over the micro-batches of a step; return the position behind them, too."""

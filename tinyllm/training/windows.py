@@ -7,6 +7,7 @@ A place in the data is two whole numbers, the epoch and how many of its windows 
 of an epoch is drawn from (seed, epoch) alone, so a run that is resumed sees what it would have.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -47,17 +48,9 @@ class Windows:
 
         -> tokens (B, T), targets (B, T)
         """
-        epoch, seen = position
-        starts: list[int] = []
-        while len(starts) < size:
-            order = self._order(epoch)
-            taken = order[seen : seen + size - len(starts)]
-            starts.extend(taken.tolist())
-            epoch, seen = (epoch, seen + len(taken))
-            if seen == len(order):
-                epoch, seen = epoch + 1, 0
+        starts, behind = next_in_order(self._order, position, size)
         rows = np.stack([self.tokens[i : i + self.seq_len + 1] for i in starts]).astype(np.int64)
-        return *self.task(rows, position), (epoch, seen)
+        return *self.task(rows, position), behind
 
     def _order(self, epoch: int) -> Any:
         """Return where the windows of an epoch start, in their order."""
@@ -68,3 +61,47 @@ class Windows:
             count = (len(self.tokens) - 1 - offset) // self.seq_len
             self._epoch = epoch, offset + self.seq_len * rng.permutation(count)
         return self._epoch[1]
+
+
+class WindowsInOrder:
+    """The windows of a text one after another, to evaluate on: each begins without context.
+
+    tokens (N,)
+
+    The last may be shorter than `seq_len`.
+    """
+
+    def __init__(self, tokens: Any, seq_len: int, *, task: Task = next_tokens) -> None:
+        self.tokens, self.seq_len, self.task = tokens, seq_len, task
+
+    def batches(self, size: int, limit: int) -> list[tuple[Any, Any]]:
+        """Return the first `limit` windows, `size` at a time.
+
+        -> tokens (B, T), targets (B, T), …
+        """
+        tokens, T = self.tokens, self.seq_len
+        starts = range(0, len(tokens) - 1, T)[:limit]
+        whole = [i for i in starts if i + T < len(tokens)]
+        groups = [whole[i : i + size] for i in range(0, len(whole), size)]
+        groups += [[i] for i in starts[len(whole) :]]
+        cut = [np.stack([tokens[i : i + T + 1] for i in group]) for group in groups]
+        return [
+            self.task(rows.astype(np.int64), group[:1])
+            for rows, group in zip(cut, groups, strict=True)
+        ]
+
+
+def next_in_order(
+    order: Callable[[int], Any], position: Position, size: int
+) -> tuple[list[int], Position]:
+    """Return the next `size` entries and the position behind them; `order` gives each epoch's."""
+    epoch, seen = position
+    found: list[int] = []
+    while len(found) < size:
+        entries = order(epoch)
+        taken = entries[seen : seen + size - len(found)]
+        found.extend(taken.tolist())
+        seen += len(taken)
+        if seen == len(entries):
+            epoch, seen = epoch + 1, 0
+    return found, (epoch, seen)
