@@ -94,11 +94,13 @@ def _checked(
     config: dict[str, Any], tensors: dict[str, Any], source: Path, tie: bool | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the parameters alone; refuse what would not load: no file is laundered here."""
-    from tinyllm.models.config_json import read_config_json
+    from tinyllm.key_reader import KeyReader
+    from tinyllm.models.architecture import understand
     from tinyllm.models.weights import check_params, parameters_in, stored_tensors
 
     where = str(source)
-    understood = check_params(tensors, read_config_json(config, where), where=where, tie=tie)
+    read = understand(KeyReader(config, where))
+    understood = check_params(tensors, read, where=where, tie=tie)
     config = config | {"tie_word_embeddings": understood.tie_embeddings}
     return config, stored_tensors(parameters_in(tensors, understood), understood)
 

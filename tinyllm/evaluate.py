@@ -2,6 +2,8 @@
 
     perplexity --model FOLDER --text FILE --protocol doc
     choices --model FOLDER questions.jsonl
+    masked --model ENCODER --text FILE
+    translation --model ENCODER-DECODER --text FILE --target FILE
 
 python -m tinyllm.evaluate PART --help explains one.
 """
@@ -12,16 +14,15 @@ if __name__ == "__main__":
     interrupts.end_quietly()
 
 import argparse
-import json
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tinyllm.cli.arguments import add_common, add_model, load_model, whole
 from tinyllm.cli.command import Parser, run_command
+from tinyllm.cli.judging import json_line, masked_main, require_output, translation_main
 from tinyllm.cli.parts import run_part
 from tinyllm.cli.terminal import Messages
 from tinyllm.cli.text_input import read_text_file
@@ -100,7 +101,7 @@ def print_perplexity(args: argparse.Namespace, messages: Messages) -> int:
     """Read the text, score it, print the numbers and what they depend on."""
     from tinyllm.evaluation import measure_perplexity
 
-    _require_output()
+    require_output()
     documents = [read_text_file(args.text)]
     if args.protocol == "doc":
         if not args.separator:
@@ -118,7 +119,7 @@ def print_perplexity(args: argparse.Namespace, messages: Messages) -> int:
         report=messages.status,
     )
     messages.clear()
-    sys.stdout.write((_json(asdict(found)) if args.json else perplexity_lines(found)) + "\n")
+    sys.stdout.write(json_line(asdict(found)) if args.json else perplexity_lines(found) + "\n")
     return 0
 
 
@@ -140,11 +141,11 @@ def print_choices(args: argparse.Namespace, messages: Messages) -> int:
     """Read the questions, score their choices, print how many are right."""
     from tinyllm.evaluation import answer_choices, read_questions
 
-    _require_output()
+    require_output()
     questions = read_questions(read_text_file(args.file), plain(args.file))
     found = answer_choices(load_model(args, messages), questions, messages.status)
     messages.clear()
-    sys.stdout.write((_json(asdict(found)) if args.json else choices_line(found)) + "\n")
+    sys.stdout.write(json_line(asdict(found)) if args.json else choices_line(found) + "\n")
     return 0
 
 
@@ -156,18 +157,10 @@ def choices_line(found: "Choices") -> str:
     )
 
 
-def _require_output() -> None:
-    if sys.stdout is None:
-        raise UsageError("standard output is closed: there is nowhere to write the numbers")
-
-
-def _json(fields: dict[str, Any]) -> str:
-    """JSON knows no infinity."""
-    infinite = {k: None for k, v in fields.items() if isinstance(v, float) and math.isinf(v)}
-    return json.dumps(fields | infinite, ensure_ascii=False)
-
-
-PARTS = {"perplexity": perplexity_main, "choices": choices_main}
+PARTS = {
+    "perplexity": perplexity_main, "choices": choices_main,
+    "masked": masked_main, "translation": translation_main,
+}  # fmt: skip
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -36,6 +36,7 @@ from tinyllm.models.architecture import Config, architecture, require_use, under
 from tinyllm.models.config_json import read_eos
 from tinyllm.models.cost import check_memory, memory_needed
 from tinyllm.models.encoder_config import EncoderConfig
+from tinyllm.models.seq2seq import Pair
 from tinyllm.models.seq2seq_config import Seq2SeqConfig
 from tinyllm.models.storage import BITS, STORAGES
 from tinyllm.models.weights import check_params, load_params, stored_tensors
@@ -43,6 +44,7 @@ from tinyllm.ops.losses import IGNORED, cross_entropy_backward, cross_entropy_fo
 from tinyllm.params import nest
 from tinyllm.shown import plain, quantity
 from tinyllm.tokenizers import Tokenizer, has_tokenizer, load_tokenizer
+from tinyllm.tokenizers.frames import source_ids
 
 Prompt = str | Sequence[int]  # text, or token ids as they are
 DTYPES = ("float32", "float64")
@@ -145,9 +147,10 @@ class Model:
 
         tokens (B, T) -> logits (B, T, V)
 
-        `tokens` may be a list of lists. Raises UsageError for ids that the model does not have.
+        `tokens` may be a list of lists; an encoder-decoder takes a `Pair` of sources (B, S) and
+        targets (B, T). Raises UsageError for ids that the model does not have.
         """
-        hidden = self._hidden_states(self._host_tokens(tokens))
+        hidden = self._hidden_states(self._host_batch(tokens))
         return self._kind.head(self.xp, hidden, self._tree(), self.config)[0]
 
     def logprobs(self, tokens: Any, targets: Any) -> Any:
@@ -158,7 +161,7 @@ class Model:
         There are never the logits of all tokens at once. Raises UsageError for ids that the model
         does not have.
         """
-        ids, wanted = self._host_tokens(tokens), self._host_tokens(targets, ignored=True)
+        ids, wanted = self._host_batch(tokens), self._host_tokens(targets, ignored=True)
         xp, tree, hidden = self.xp, self._tree(), self._hidden_states(ids)
         return target_logprobs(
             xp, hidden, wanted, lambda rows: self._kind.head(xp, rows, tree, self.config)[0],
@@ -170,11 +173,12 @@ class Model:
         xp, tree, config = self.xp, self._tree(), self.config
         if self._kind.scores_stay(config):
             return make_reader(xp, tree, config, batch=len(ids), capacity=ids.shape[1]).read(ids)
-        return self._kind.hidden_states(xp, xp.asarray(ids), tree, config)
+        return self._kind.hidden_states(xp, self._kind.inputs(xp, ids), tree, config)
 
     def trace(self, tokens: Any, names: Sequence[str]) -> tuple[Array, dict[str, Array]]:
         """Score every next token, and return activations by name (see `tinyllm.models.trace`)."""
-        logits, saved = self._kind.forward(self.xp, self._tokens(tokens), self._tree(), self.config)
+        ids = self._kind.inputs(self.xp, self._host_batch(tokens))
+        logits, saved = self._kind.forward(self.xp, ids, self._tree(), self.config)
         return logits, self._kind.traced(self.xp, saved, names)
 
     def loss_and_grads(self, tokens: Any, targets: Any) -> tuple[float, Params]:
@@ -187,8 +191,9 @@ class Model:
         """
         if len({x.dtype for x in self.params.values()}) > 1:
             raise UsageError("gradients need all weights in one dtype: load without `storage`")
-        xp, checked = self.xp, self._tokens(targets, ignored=True)
-        logits, saved = self._kind.forward(xp, self._tokens(tokens), self._tree(), self.config)
+        xp, checked = self.xp, self.xp.asarray(self._host_tokens(targets, ignored=True))
+        ids = self._kind.inputs(xp, self._host_batch(tokens))
+        logits, saved = self._kind.forward(xp, ids, self._tree(), self.config)
         loss, s_loss = cross_entropy_forward(xp, logits, checked)
         dlogits, _ = cross_entropy_backward(xp, xp.ones_like(loss), s_loss)
         _, grads = self._kind.backward(xp, dlogits, saved)
@@ -274,7 +279,7 @@ class Model:
         assert isinstance(self.config, Seq2SeqConfig)
         tokenizer = self.tokenizer
         if isinstance(text, str) and tokenizer is not None:
-            ids = tokenizer.encode(text, bos=tokenizer.add_bos, eos=tokenizer.add_eos)
+            ids = source_ids(tokenizer, text)
         else:
             ids = self.encode_prompt(text)
         best, *_ = translate_ids(
@@ -346,8 +351,11 @@ class Model:
         special = set(self.tokenizer.special_tokens.values())
         return self.tokenizer.stream(at_start=all(token in special for token in prompt))
 
-    def _tokens(self, tokens: Any, *, ignored: bool = False) -> Array:
-        return self.xp.asarray(self._host_tokens(tokens, ignored=ignored))
+    def _host_batch(self, tokens: Any) -> Any:
+        if not isinstance(tokens, Pair):
+            return self._host_tokens(tokens)
+        require_use(self.config, "translate")
+        return Pair(self._host_tokens(tokens.source), self._host_tokens(tokens.target))
 
     def _host_tokens(self, tokens: Any, *, ignored: bool = False) -> Any:
         """Check ids once, where they enter: CuPy would wrap bad ones around in silence."""

@@ -1,10 +1,12 @@
 r"""Train a model: python -m tinyllm.train --data FILE --out FOLDER
 
-A new model, by its sizes or a config, or one that is there already. Tells on
-stderr how it goes. FOLDER gets the model, which python -m tinyllm.generate
-takes, a line for every step in metrics.jsonl, which python -m tinyllm.plot
-draws, and checkpoints. Ctrl-C saves; --resume FOLDER goes on as if nothing had
-been, to the last bit.
+A new model, by its sizes or a config, or one that is there already. Decoders
+learn what comes next, encoders (--arch bert) what a mask hides, and
+encoder-decoders (--arch marian) to make of each line of FILE the same line of
+--target. Tells on stderr how it goes. FOLDER gets the model, which python -m
+tinyllm.generate takes, or fill_mask, or translate; a line for every step in
+metrics.jsonl, which python -m tinyllm.plot draws; and checkpoints. Ctrl-C
+saves; --resume FOLDER goes on as if nothing had been, to the last bit.
 """
 
 if __name__ == "__main__":
@@ -40,7 +42,6 @@ from tinyllm.cli.training import (
     settings_of,
 )
 from tinyllm.errors import UsageError
-from tinyllm.shown import plain
 
 if TYPE_CHECKING:
     from tinyllm.backend import Params
@@ -111,9 +112,8 @@ def _prepare(
 ) -> "tuple[Trainer, Tokenizer | None, str]":
     """Read model and data: return a trainer, its tokenizer, and the hash of the data."""
     from tinyllm.backend import get_backend
-    from tinyllm.training.token_file import digest
+    from tinyllm.cli.training_data import read_data
     from tinyllm.training.trainer import Trainer
-    from tinyllm.training.windows import Windows
 
     settings = settings_of(args)
     config, params, tokenizer = _model(args, out, messages)
@@ -122,27 +122,16 @@ def _prepare(
             f"seq_len is {settings.seq_len}, and the model's longest text {config.max_seq_len} "
             f"tokens: give a smaller --seq-len, or a new model a larger --context"
         )
-    tokens = _tokens(args.data, tokenizer, config, args, out, messages)
-    if args.val_data is not None:
-        validation = _tokens(args.val_data, tokenizer, config, args, out, messages)
-    else:
-        cut = len(tokens) - int(len(tokens) * args.val_fraction)
-        tokens, validation = tokens[:cut], tokens[cut:]
-    if len(validation) < 2:
-        validation = None
-    messages.status("hashing the data …")
-    data = digest(tokens) + ("" if validation is None else "/" + digest(validation))
+    learning = read_data(args, config, tokenizer, out, messages)
     trainer = Trainer(
-        get_backend(args.backend), config, params,
-        Windows(tokens, settings.seq_len, seed=settings.seed), settings, validation=validation,
+        get_backend(args.backend), config, params, learning.data, settings,
+        validation=learning.held_out,
     )  # fmt: skip
-    held = "none" if validation is None else f"{len(validation):,}"
     messages.note(
-        f"{sum(p.size for p in params.values()):,} parameters · {len(tokens):,} tokens to learn "
-        f"from, {held} to evaluate on · who guesses among {config.vocab_size:,} has a loss of "
-        f"{math.log(config.vocab_size):.4f}"
+        f"{sum(p.size for p in params.values()):,} parameters · {learning.summary} · who guesses "
+        f"among {config.vocab_size:,} has a loss of {math.log(config.vocab_size):.4f}"
     )
-    return trainer, tokenizer, data
+    return trainer, tokenizer, learning.digest
 
 
 def _model(
@@ -151,6 +140,7 @@ def _model(
     """Return what to train: of the folder's checkpoint, of --model, or new."""
     import numpy as np
 
+    from tinyllm.cli.training_data import new_tokenizer
     from tinyllm.models.architecture import architecture
     from tinyllm.tokenizers import has_tokenizer, load_tokenizer
     from tinyllm.training.run import CHECKPOINTS
@@ -167,52 +157,10 @@ def _model(
         return model.config, model.params, model.tokenizer
     else:
         settings = settings_of(args)
-        tokenizer = _tokenizer(args, messages)
+        tokenizer = new_tokenizer(args, messages)
         config = new_config(args, tokenizer, settings.seq_len)
     rng = np.random.default_rng([settings_of(args).seed, INIT])
     return config, architecture(config).init_params(config, rng, np.dtype(args.dtype)), tokenizer
-
-
-def _tokenizer(args: argparse.Namespace, messages: Messages) -> "Tokenizer | None":
-    """Return the tokenizer of a new model: the one that is named, one that is learnt, or bytes."""
-    from tinyllm.checkpoints import find_model
-    from tinyllm.tokenizers import load_tokenizer
-    from tinyllm.tokenizers.byte_level_training import train_byte_level_bpe
-    from tinyllm.training.documents import read_text, split_documents
-    from tinyllm.training.token_file import is_token_file
-
-    if args.tokenizer not in (None, "bytes"):
-        return load_tokenizer(find_model(args.tokenizer))
-    if is_token_file(args.data) and args.tokenizer is None:
-        if args.vocab is None and args.config is None:
-            raise UsageError(f"{plain(args.data)} has token ids: --vocab says how many there are")
-        return None
-    if args.vocab is None or args.tokenizer == "bytes":
-        return train_byte_level_bpe(["bytes"], 257)
-    texts = (text for text, _ in split_documents(read_text(Path(args.data)), args.separator))
-    return train_byte_level_bpe(texts, args.vocab, report=messages.status)
-
-
-def _tokens(
-    file: str,
-    tokenizer: "Tokenizer | None",
-    config: "Config",
-    args: argparse.Namespace,
-    out: Path,
-    messages: Messages,
-) -> Any:
-    """Return the ids of a text or a file of ids, mapped."""
-    from tinyllm.training.token_file import is_token_file, open_tokens, tokenize_file
-
-    path = Path(file)
-    if not is_token_file(path):
-        if tokenizer is None:
-            raise UsageError(f"{plain(path)}: is a text, and the model has no tokenizer")
-        path = tokenize_file(
-            path, tokenizer, out, separator=args.separator,
-            report=lambda done: messages.status(f"tokenizing {file}: {done}"),
-        )  # fmt: skip
-    return open_tokens(path, config.vocab_size)
 
 
 def _take(
@@ -245,6 +193,8 @@ def _say_end(
     messages: Messages,
 ) -> None:
     """Say what has come out, to people or, with --json, to programs."""
+    from tinyllm.models.architecture import architecture
+
     if args.json:
         said = {
             "out": str(out),
@@ -260,10 +210,11 @@ def _say_end(
         messages.note(f"all {trainer.step} steps were taken before; more --steps would go on")
     else:
         early = trainer.done and trainer.step < trainer.settings.steps
-        generate = f"python -m tinyllm.generate --model {shlex.quote(str(out))} PROMPT"
+        command = architecture(trainer.config).use.replace("-", "_")
+        use = f"python -m tinyllm.{command} --model {shlex.quote(str(out))} PROMPT"
         messages.note(
             f"{trainer.step} steps{', the loss fell no more' if early else ''}, "
-            f"{duration(seconds)}; {generate if trainer.done else _go_on(out)}"
+            f"{duration(seconds)}; {use if trainer.done else _go_on(out)}"
         )
 
 

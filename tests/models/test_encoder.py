@@ -128,9 +128,13 @@ def test_what_is_not_understood_is_refused(change, says):
 
 
 def test_robertas_first_positions_are_for_padding():
-    with pytest.raises(ConfigError, match="expected more than 2"):
-        read({"model_type": "roberta", **EXAMPLES["bert"], "max_position_embeddings": 2})
-    assert example_config("roberta").max_seq_len == 14
+    values = {"model_type": "roberta", **EXAMPLES["bert"]}
+    for pad, first in ((None, 2), (0, 1), (3, 4)):  # None: it is 1 where a file does not say
+        config = read(values | {"pad_token_id": pad})
+        assert (config.max_seq_len, config.positions.offset) == (16 - first, first)
+        with pytest.raises(ConfigError, match=f"expected more than {first}"):
+            read(values | {"pad_token_id": pad, "max_position_embeddings": first})
+    assert example_config("bert").positions.offset == 0
 
 
 def test_berts_published_sizes():

@@ -1,5 +1,7 @@
 """tinyllm.models.seq2seq: sources are read from both sides, targets from the left; configs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -123,3 +125,20 @@ def test_an_encoder_decoder_is_for_translation():
     require_use(config, "translate")
     with pytest.raises(UsageError, match="a t5 model is not for generate: python -m tinyllm trans"):
         require_use(config, "generate")
+
+
+def test_t5_divides_no_score():
+    import tinyllm_numpy as xp
+
+    config = example_config("t5")
+    params = random_params(config, np.random.default_rng(0))
+    sides = {
+        side: replace(getattr(config, side), attention_scale=None)
+        for side in ("encoder", "decoder")
+    }
+    root = config.decoder.head_dim**0.5
+    longer = {k: x * root if k.endswith("q_proj.weight") else x for k, x in params.items()}
+    texts = [[2, 3, 4]], [[2, 5]]
+    expected = scores(xp, params, config, *texts)
+    found = scores(xp, longer, replace(config, **sides), *texts)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)

@@ -24,6 +24,7 @@ MODELS = {
     "bert_other": ("BertForMaskedLM", "BertConfig", {"hidden_act": "gelu_new"}),
     "bert_pretraining": ("BertForPreTraining", "BertConfig", {"type_vocab_size": 3}),
     "roberta": ("RobertaForMaskedLM", "RobertaConfig", {"hidden_act": "relu"}),
+    "roberta_pad": ("RobertaForMaskedLM", "RobertaConfig", {"pad_token_id": 0}),
 }
 
 
@@ -49,17 +50,23 @@ def case(request, tmp_path_factory):
     return built(request.param, folder), folder
 
 
-@pytest.fixture(scope="module")
-def tokens():
+def padded(pad=PAD):
     """Three texts, two of them padded."""
     tokens = np.random.default_rng(0).integers(2, VOCAB, (3, 17))
-    tokens[1, 11:] = tokens[2, 5:] = PAD
+    tokens[1, 11:] = tokens[2, 5:] = pad
     return tokens
+
+
+@pytest.fixture
+def tokens(request):
+    if "case" not in request.fixturenames:
+        return padded()
+    return padded(request.getfixturevalue("case")[0].config.pad_token_id)
 
 
 def scores(model, tokens, **options):
     """The oracle's logits, in float64 throughout."""
-    seen = torch.from_numpy((tokens != PAD).astype(np.int64))
+    seen = torch.from_numpy((tokens != model.config.pad_token_id).astype(np.int64))
     with float64_throughout():
         out = model(torch.from_numpy(tokens), attention_mask=seen, **options)
     return out.logits if hasattr(out, "logits") else out.prediction_logits
@@ -67,7 +74,7 @@ def scores(model, tokens, **options):
 
 def test_logits(case, tokens):
     oracle, folder = case
-    seen = tokens != PAD
+    seen = tokens != oracle.config.pad_token_id
     expected = scores(oracle, tokens).detach().numpy()
     logits = tinyllm.load(folder, dtype="float64").forward(tokens)
     np.testing.assert_allclose(logits[seen], expected[seen], rtol=0, atol=1e-10)
@@ -81,7 +88,7 @@ def test_logits(case, tokens):
 def test_loss_and_all_gradients(case, tokens):
     oracle, folder = case
     hidden = np.random.default_rng(1).random(tokens.shape) < 0.4
-    targets = np.where(hidden & (tokens != PAD), tokens, -100)
+    targets = np.where(hidden & (tokens != oracle.config.pad_token_id), tokens, -100)
     with float64_throughout():
         logits = scores(oracle, tokens)
         loss = torch.nn.functional.cross_entropy(

@@ -22,7 +22,7 @@ from tinyllm.training.optimizers import OPTIMIZERS, adamw_update
 from tinyllm.training.settings import Settings
 from tinyllm.training.trainer import Trainer
 from tinyllm.training.validation import mean_loss
-from tinyllm.training.windows import Windows
+from tinyllm.training.windows import Windows, WindowsInOrder
 from training.tiny_run import CONFIG, SETTINGS, TOKENS, assert_equal, host, tiny_trainer
 
 SMALL = tiny_config(n_layers=1, n_heads=2, n_kv_heads=1, max_seq_len=8)
@@ -197,11 +197,12 @@ def test_an_exponential_average_forgets():
     assert 0 < near < far
 
 
-def loss_on(params, tokens=TOKENS[-30:], seq_len=5, **options):
-    return mean_loss(tinyllm_numpy, CONFIG, nest(params), tokens, seq_len=seq_len, **options)
+def loss_on(params, tokens=TOKENS[-30:], size=16, limit=256):
+    batches = WindowsInOrder(tokens, 5).batches(size, limit)
+    return mean_loss(tinyllm_numpy, CONFIG, nest(params), batches)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 16])
+@pytest.mark.parametrize("size", [1, 2, 16])
 @pytest.mark.parametrize(
     ("length", "limit", "windows"),
     [
@@ -213,7 +214,7 @@ def loss_on(params, tokens=TOKENS[-30:], seq_len=5, **options):
     ],
 )
 def test_the_loss_on_validation_data_is_the_mean_over_all_their_targets(
-    batch_size, length, limit, windows
+    size, length, limit, windows
 ):
     model = Model(CONFIG, init_params(CONFIG, np.random.default_rng(1)), xp=tinyllm_numpy)
     tokens, total, start = TOKENS[:length].astype(int), 0.0, 0
@@ -221,7 +222,7 @@ def test_the_loss_on_validation_data_is_the_mean_over_all_their_targets(
         row = tokens[start : start + T + 1]
         total += T * model.loss_and_grads([row[:-1]], [row[1:]])[0]
         start += T
-    found = loss_on(model.params, tokens, batch_size=batch_size, limit=limit)
+    found = loss_on(model.params, tokens, size=size, limit=limit)
     assert found == pytest.approx(total / sum(windows), rel=1e-6)
 
 

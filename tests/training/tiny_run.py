@@ -7,7 +7,7 @@ from tiny import tiny_config
 from tinyllm.models.init import init_params
 from tinyllm.training.settings import Settings
 from tinyllm.training.trainer import Trainer
-from tinyllm.training.windows import Windows
+from tinyllm.training.windows import Windows, WindowsInOrder
 
 CONFIG = tiny_config(n_heads=2, n_kv_heads=1, max_seq_len=8)
 TOKENS = np.tile(np.array([1, 4, 2, 8, 5, 7, 3], np.uint16), 40)
@@ -22,7 +22,8 @@ def tiny_trainer(xp=tinyllm_numpy, *, config=CONFIG, tokens=TOKENS, dtype=np.flo
     settings = Settings(**{**SETTINGS, **changes})
     params = init_params(config, np.random.default_rng(0), dtype)
     windows = Windows(tokens[:-30], settings.seq_len, seed=settings.seed)
-    return Trainer(xp, config, params, windows, settings, validation=tokens[-30:])
+    held_out = WindowsInOrder(tokens[-30:], settings.seq_len)
+    return Trainer(xp, config, params, windows, settings, validation=held_out)
 
 
 def host(trainer):

@@ -10,7 +10,6 @@ from tinyllm.shown import plain
 
 if TYPE_CHECKING:
     from tinyllm.models.architecture import Config
-    from tinyllm.models.family import Family
     from tinyllm.tokenizers import Tokenizer
 
 LLAMAS: dict[str, Any] = {  # pieces that our own family has in any kind, and a llama in this one
@@ -19,6 +18,13 @@ LLAMAS: dict[str, Any] = {  # pieces that our own family has in any kind, and a 
 }  # fmt: skip
 BIASES = ("qkv_bias", "o_bias", "mlp_bias")
 WITH_EXPERTS = ("llama", "mixtral", "tinyllm")
+MARKERS: dict[str, dict[str, Any]] = {  # of a new tokenizer, which knows them by these names
+    "fill-mask": {
+        "special_tokens": ("<s>", "<pad>", "</s>", "<mask>"), "bos": "<s>", "eos": "</s>",
+    },
+    "translate": {"special_tokens": ("<pad>", "</s>"), "bos": None, "eos": "</s>"},
+    "generate": {"special_tokens": ("<|endoftext|>",)},
+}  # fmt: skip
 K = 2  # experts for each token, unless told
 
 
@@ -28,7 +34,10 @@ def add_new_model(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("--model", "-m", metavar="FOLDER|ORG/NAME", help="start from the weights of this model")
     add("--config", metavar="FILE", help="a config.json; --vocab and --tokenizer count more")
-    add("--arch", help="llama, mistral, qwen3, gpt2, opt, bloom, rnn, lstm … (default: llama)")
+    add(
+        "--arch",
+        help="llama, mistral, qwen3, gpt2, opt, bert, marian, t5, rnn, lstm … (default: llama)",
+    )
     add("--d-model", type=whole, metavar="N", help="features of a token (default: 128)")
     add("--layers", type=whole, metavar="N", help="(default: 4)")
     add("--heads", type=whole, metavar="N", help="of queries (default: 4)")
@@ -66,16 +75,14 @@ def _add_pieces(parser: argparse.ArgumentParser) -> None:
 
 def new_config(args: argparse.Namespace, tokenizer: "Tokenizer | None", seq_len: int) -> "Config":
     """Make the config of a new model. Raises ConfigError or UsageError for one that cannot be."""
-    from tinyllm.errors import ConfigError
-    from tinyllm.json_file import read_json
     from tinyllm.key_reader import KeyReader
     from tinyllm.models.architecture import understand
 
     where = plain(args.config) if args.config else "the flags of the model"
-    values = read_json(Path(args.config), ConfigError) if args.config else _values(args, seq_len)
+    values = _read(args) if args.config else _values(args, seq_len)
     if tokenizer is not None:
         values |= {"vocab_size": tokenizer.vocab_size, "eos_token_id": tokenizer.eos_id}
-        values |= {"bos_token_id": tokenizer.bos_id}
+        values |= {"bos_token_id": tokenizer.bos_id} | _padding(args, values, tokenizer)
     elif args.vocab is not None:
         values |= {"vocab_size": args.vocab}
     config = understand(KeyReader(values, where))
@@ -84,10 +91,48 @@ def new_config(args: argparse.Namespace, tokenizer: "Tokenizer | None", seq_len:
     return config
 
 
+def special_tokens(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of a tokenizer's training that say which special tokens a model has."""
+    return MARKERS[_use(args)]
+
+
+def _read(args: argparse.Namespace) -> dict[str, Any]:
+    from tinyllm.errors import ConfigError
+    from tinyllm.json_file import read_json
+
+    return read_json(Path(args.config), ConfigError)
+
+
+def _use(args: argparse.Namespace) -> str:
+    """Return what the new model is for; of an unknown kind, which is refused later, "generate"."""
+    from tinyllm.models.architecture import ARCHITECTURES
+
+    kind = _read(args).get("model_type") if args.config else args.arch
+    return next((a.use for a in ARCHITECTURES.values() if kind in a.model_types), "generate")
+
+
+def _padding(
+    args: argparse.Namespace, values: dict[str, Any], tokenizer: "Tokenizer"
+) -> dict[str, Any]:
+    """Return what a new model's file says of padding: a roberta's positions begin after it, and a
+    target begins with it."""
+    use, pad = _use(args), tokenizer.pad_id
+    if use == "translate" and pad is not None:
+        return {"pad_token_id": pad, "decoder_start_token_id": pad}
+    if use != "fill-mask" or args.config:
+        return {}
+    said: dict[str, Any] = {"pad_token_id": pad}
+    if values["model_type"] == "roberta":
+        first = 1 if pad is None else pad
+        said["max_position_embeddings"] = values["max_position_embeddings"] + first + 1
+    return said
+
+
 def _check_fit(args: argparse.Namespace, config: Any) -> None:
     """Raise UsageError for a size that the kind of model has no choice of."""
+    stack = getattr(config, "decoder", config)
     for flag, field in {"d_ff": "d_ff", "kv_heads": "n_kv_heads"}.items():
-        given, has = getattr(args, flag), getattr(config, field, None)
+        given, has = getattr(args, flag), getattr(stack, field, None)
         if given not in (None, has):
             own = "" if has is None else f", which has {has} here"
             name = flag.replace("_", "-")
@@ -108,6 +153,7 @@ def _check_experts(args: argparse.Namespace, name: str) -> None:
 def _values(args: argparse.Namespace, seq_len: int) -> dict[str, Any]:
     """Return a config.json of the flags."""
     from tinyllm.models.families import FAMILIES, OWN
+    from tinyllm.models.seq2seq_families import SEQ2SEQ_FAMILIES
 
     pieces = {piece: given for piece in LLAMAS if (given := getattr(args, piece)) is not None}
     other = any(LLAMAS[piece] != given for piece, given in pieces.items())
@@ -119,11 +165,19 @@ def _values(args: argparse.Namespace, seq_len: int) -> dict[str, Any]:
         raise UsageError(f"{flags} does not fit a {name}, which has no choice; --arch {OWN} has")
     _check_experts(args, name)
     common = {"num_hidden_layers": args.layers, "tie_word_embeddings": args.tie == "yes"}
+    if name in SEQ2SEQ_FAMILIES:
+        sizes, spelled = _sizes(args, "relu", seq_len), SEQ2SEQ_FAMILIES[name].sizes
+        spelt = {key: sizes[field] for field, keys in spelled.items() for key in keys}
+        tied = {"tie_word_embeddings": args.tie == "yes"}
+        return {"model_type": name, **tied, **spelt, **SEQ2SEQ_FAMILIES[name].new}
     if name not in FAMILIES:
         sizes = {"embedding_size": args.d_model, "hidden_size": args.d_model}
         return {"model_type": name, **sizes, **common}
     family = FAMILIES[name]
-    values = {"model_type": name, **common, **_sizes(args, family, seq_len)}
+    mlp = args.mlp or family.fields.get("mlp", next(iter(family.acts.values())))
+    sizes = _sizes(args, mlp, seq_len)
+    spelt = {family.sizes[field]: size for field, size in sizes.items() if field in family.sizes}
+    values = {"model_type": name, **common, **spelt}
     if family.eps is not None:
         values[family.eps] = 1e-5
     if name == "mistral":
@@ -133,13 +187,12 @@ def _values(args: argparse.Namespace, seq_len: int) -> dict[str, Any]:
     return values | (_own(args, values) if name == OWN else {})
 
 
-def _sizes(args: argparse.Namespace, family: "Family", seq_len: int) -> dict[str, Any]:
-    """Return the sizes, by the names that the family's files have for them."""
-    mlp = args.mlp or family.fields.get("mlp", next(iter(family.acts.values())))
+def _sizes(args: argparse.Namespace, mlp: str, seq_len: int) -> dict[str, int]:
+    """Return the sizes by the names of the config's fields."""
     if args.heads > 0 and args.d_model % args.heads:
         raise UsageError(f"--d-model is {args.d_model}, expected a multiple of {args.heads} heads")
     d_ff = (8 * args.d_model // 3 if "glu" in mlp else 4 * args.d_model) // max(1, _k(args))
-    sizes = {
+    return {
         "d_model": args.d_model,
         "d_ff": args.d_ff or -(-d_ff // 8) * 8,
         "n_layers": args.layers,
@@ -148,7 +201,6 @@ def _sizes(args: argparse.Namespace, family: "Family", seq_len: int) -> dict[str
         "head_dim": args.d_model // max(1, args.heads),
         "max_seq_len": args.context or seq_len,
     }
-    return {family.sizes[field]: size for field, size in sizes.items() if field in family.sizes}
 
 
 def _k(args: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tinyllm.training.settings import Settings
 
 RUN = "run.json"
+FILES = ("data", "target", "val_data", "val_target")
 DEFAULTS: dict[str, Any] = {
     "arch": "llama", "d_model": 128, "layers": 4, "heads": 4, "tie": "yes",
     "val_fraction": 0.05, "dtype": "float32",
@@ -25,7 +26,8 @@ NOT_KEPT = ("resume", "until", "out", "backend", "quiet", "verbose", "debug", "j
 STEP_FLAGS = (  # the settings of `Settings`, with the names that others give them
     (("--steps", "--max-iters"), whole, "how often to change the weights (default: 1000)"),
     (("--batch-size", "--batch_size"), whole, "windows of a batch (default: 16)"),
-    (("--seq-len", "--block-size"), whole, "tokens of a window (default: 256)"),
+    (("--seq-len", "--block-size"), whole, "tokens of a window, and the most of one text of a pair"
+     " (default: 256)"),
     (("--accum", "--gradient-accumulation-steps"), whole, "batches of a step (default: 1)"),
     (("--lr", "--learning-rate"), real, "the highest learning rate (default: 0.001)"),
     (("--schedule",), str, "constant, linear, cosine or noam (default: cosine)"),
@@ -57,7 +59,12 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     """Add what says which text to learn from. Defaults come later: a run that goes on has its."""
     add = parser.add_argument_group("data").add_argument
     add("--data", metavar="FILE", help="a UTF-8 text, or token ids: .npy, or .bin of 16 bits")
-    add("--val-data", metavar="FILE", help="the same, to evaluate on")
+    add(
+        "--target", metavar="FILE",
+        help="for encoder-decoders: what is to be made of each line of --data",
+    )  # fmt: skip
+    add("--val-data", metavar="FILE", help="the same as --data, to evaluate on")
+    add("--val-target", metavar="FILE", help="the same as --target, to evaluate on")
     add(
         "--val-fraction",
         type=real,
@@ -107,7 +114,7 @@ def remember(args: argparse.Namespace, folder: Path) -> None:
     from tinyllm.checkpoints.atomic import atomic_write
 
     kept = {k: v for k, v in vars(args).items() if k not in NOT_KEPT and v is not None}
-    kept |= {k: os.path.abspath(kept[k]) for k in ("data", "val_data") if k in kept}
+    kept |= {k: os.path.abspath(kept[k]) for k in FILES if k in kept}
     with atomic_write(folder / RUN) as file:
         file.write((json.dumps(kept, indent=2, sort_keys=True) + "\n").encode())
 

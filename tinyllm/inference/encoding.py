@@ -12,8 +12,7 @@ from tinyllm.models.encoder import encoded, masked_head_forward, pooled
 from tinyllm.models.encoder_config import EncoderConfig
 from tinyllm.ops.softmax import softmax_forward
 from tinyllm.tokenizers import Tokenizer
-
-MASKS = ("[MASK]", "<mask>")
+from tinyllm.tokenizers.masks import mask_token
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,14 +22,6 @@ class Guess:
     token: int
     text: str
     probability: float
-
-
-def mask_token(tokenizer: Tokenizer) -> int:
-    """Return the id of the token that hides another. Raises UsageError where there is none."""
-    for mask in MASKS:
-        if mask in tokenizer.special_tokens:
-            return tokenizer.special_tokens[mask]
-    raise UsageError(f"the tokenizer has no token {' or '.join(MASKS)}")
 
 
 def text_ids(tokenizer: Tokenizer, text: str, config: EncoderConfig) -> list[int]:
@@ -56,11 +47,10 @@ def fill_mask(
     """
     if top < 1:
         raise UsageError(f"top is {top}, expected at least 1")
-    mask = mask_token(tokenizer)
+    name, mask = mask_token(tokenizer)
     ids = np.array([text_ids(tokenizer, text, config)])
     places = np.flatnonzero(ids[0] == mask)
     if not len(places):
-        name = next(name for name in MASKS if tokenizer.special_tokens.get(name) == mask)
         raise UsageError(f"there is no {name} in the text to be filled")
     hidden = encoded(xp, xp.asarray(ids), p, config)[0, ...]
     logits, _ = masked_head_forward(xp, xp.take(hidden, xp.asarray(places), axis=0), p, config)

@@ -54,6 +54,7 @@ from tinyllm.models.recurrent_facts import (
 )
 from tinyllm.models.recurrent_init import init_recurrent_params
 from tinyllm.models.seq2seq import (
+    pair_inputs,
     scores_forward,
     seq2seq_backward,
     seq2seq_forward,
@@ -98,7 +99,9 @@ class Architecture:
     init_params: Callable[..., dict[str, Any]]  # (config, rng, dtype) -> NumPy arrays
     pack: Callable[[Backend, dict[str, Any]], dict[str, Any]]  # p, as inference reads it fastest
 
-    # What it computes. `forward` takes `dropout` too; `backward` gives gradients by flat name.
+    # What it computes. `inputs` brings a batch to the backend; `forward` takes `dropout`, too;
+    # `backward` gives gradients by flat name.
+    inputs: Callable[[Backend, Any], Any]
     forward: Callable[..., tuple[Array, Saved]]  # (xp, tokens, p, config) -> logits (B, T, V)
     backward: Callable[[Backend, Array, Saved], tuple[None, Params]]
     balanced: Callable[[Backend, Saved, Balance, Array], tuple[Routed | None, Saved]]  # in between
@@ -113,6 +116,11 @@ class Architecture:
     flops: Callable[[Any], tuple[int, int]]  # for a token itself, and for each token before it
 
 
+def text_inputs(xp: Backend, tokens: Any) -> Array:
+    """Bring a batch of texts to the backend: tokens (B, T)."""
+    return xp.asarray(tokens)
+
+
 ARCHITECTURES: dict[type, Architecture] = {
     DecoderConfig: Architecture(
         use="generate",
@@ -124,6 +132,7 @@ ARCHITECTURES: dict[type, Architecture] = {
         names=names_in_files,
         init_params=init_params,
         pack=pack_params,
+        inputs=text_inputs,
         forward=decoder_forward,
         backward=decoder_backward,
         balanced=balanced,
@@ -145,6 +154,7 @@ ARCHITECTURES: dict[type, Architecture] = {
         names=names_in_files,
         init_params=init_encoder,
         pack=lambda xp, p: p,
+        inputs=text_inputs,
         forward=encoder_forward,
         backward=encoder_backward,
         balanced=unbalanced,
@@ -166,6 +176,7 @@ ARCHITECTURES: dict[type, Architecture] = {
         names=names_of_seq2seq,
         init_params=init_seq2seq,
         pack=lambda xp, p: p,
+        inputs=pair_inputs,
         forward=seq2seq_forward,
         backward=seq2seq_backward,
         balanced=unbalanced,
@@ -187,6 +198,7 @@ ARCHITECTURES: dict[type, Architecture] = {
         names=lambda config: Names(),
         init_params=init_recurrent_params,
         pack=pack_recurrent,
+        inputs=text_inputs,
         forward=recurrent_lm_forward,
         backward=recurrent_lm_backward,
         balanced=unbalanced,
@@ -206,13 +218,18 @@ def architecture(config: Config) -> Architecture:
     return ARCHITECTURES[type(config)]
 
 
+def kind_name(config: Config) -> str:
+    """Return what to call a model of this kind, as in "a llama"."""
+    return "recurrent" if isinstance(config, RecurrentConfig) else config.family
+
+
 def require_use(config: Config, use: str) -> None:
     """Raise UsageError for a model that this is not for, with what it is for."""
     own = architecture(config).use
     if own != use:
-        what = "recurrent" if isinstance(config, RecurrentConfig) else config.family
         raise UsageError(
-            f"a {what} model is not for {use}: python -m tinyllm {own} is what it is for"
+            f"a {kind_name(config)} model is not for {use}: python -m tinyllm {own} is what it is "
+            f"for"
         )
 
 

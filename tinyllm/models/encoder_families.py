@@ -38,30 +38,39 @@ _WITHOUT_HEAD, _WITH_BOTH = "Model", "ForPreTraining"
 
 
 def _encoder(
-    name: str, masked_head: dict[str, str], *, offset: int, masked_act: str | None
+    name: str, masked_head: dict[str, str], *, pad_id: int | None, masked_act: str | None
 ) -> Family:
-    """A row. Its positions begin after `offset` rows of the table.
+    """A row. `pad_id` is the padding where the file does not say, and positions begin behind its
+    row of their table; None: there is none then, and they begin with the first row.
 
     `masked_act` is the activation in its head, None that of the blocks.
     """
     prefix = name.lower()
 
+    def padding(keys: KeyReader, vocab_size: int) -> int | None:
+        return keys.integer("pad_token_id", 0, vocab_size - 1, default=pad_id)
+
+    def offset(pad: int | None) -> int:
+        return 0 if pad_id is None or pad is None else pad + 1
+
     def sizes(keys: KeyReader) -> Sizes:
         read = read_sizes(keys, _SIZES)
-        if read.max_seq_len <= offset:
-            raise keys.error("max_position_embeddings", f"expected more than {offset}")
-        return replace(read, max_seq_len=read.max_seq_len - offset)
+        first = offset(padding(keys, read.vocab_size))
+        if read.max_seq_len <= first:
+            raise keys.error("max_position_embeddings", f"expected more than {first}")
+        return replace(read, max_seq_len=read.max_seq_len - first)
 
     def read(keys: KeyReader, sizes: Sizes) -> dict[str, Any]:
         require(
             keys, position_embedding_type="absolute", is_decoder=False, add_cross_attention=False
         )
         (word,) = keys.get("architectures") or [f"{name}ForMaskedLM"]
+        pad = padding(keys, sizes.vocab_size)
         return {
-            "positions": Learned(offset=offset),
+            "positions": Learned(offset=offset(pad)),
             "windows": (None,) * sizes.n_layers,
             "token_types": keys.integer("type_vocab_size", 1, 2**16, default=2),
-            "pad_id": keys.integer("pad_token_id", 0, sizes.vocab_size - 1, default=None),
+            "pad_id": pad,
             "masked_act": masked_act or _ACTS[keys.string("hidden_act", tuple(_ACTS), "gelu")],
             "masked_head": word != name + _WITHOUT_HEAD,
             "pooler": word in (name + _WITHOUT_HEAD, name + _WITH_BOTH),
@@ -72,7 +81,7 @@ def _encoder(
         head = "ForMaskedLM" if not config.pooler else _WITH_BOTH
         return {
             "architectures": [name + (head if config.masked_head else _WITHOUT_HEAD)],
-            "max_position_embeddings": config.max_seq_len + offset,
+            "max_position_embeddings": config.max_seq_len + offset(config.pad_id),
             "type_vocab_size": config.token_types,
             "pad_token_id": config.pad_id,
         }
@@ -130,7 +139,7 @@ ENCODER_FAMILIES = {
             "masked_head.norm": "cls.predictions.transform.LayerNorm",
             "lm_head": "cls.predictions.decoder",
         },
-        offset=0,
+        pad_id=None,
         masked_act=None,
     ),
     "roberta": _encoder(
@@ -141,7 +150,7 @@ ENCODER_FAMILIES = {
             "masked_head.norm": "lm_head.layer_norm",
             "lm_head": "lm_head.decoder",
         },
-        offset=2,
+        pad_id=1,
         masked_act="gelu",
     ),
 }

@@ -10,6 +10,8 @@ from tinyllm.models.config import DecoderConfig, StackConfig, param_shapes
 from tinyllm.models.encoder_config import EncoderConfig, encoder_shapes
 from tinyllm.models.feed_forward import Shapes
 
+STD = 0.02  # of a matrix's entries
+
 
 def init_params(
     config: DecoderConfig, rng: np.random.Generator, dtype: Any = np.float32
@@ -44,6 +46,6 @@ def init_stack(
             params[name] = np.zeros(shape, dtype)
         else:
             into_residual = name.endswith(("o_proj.weight", "down_proj.weight"))
-            std = 0.02 / math.sqrt(2 * config.n_layers) if into_residual else 0.02
+            std = STD / math.sqrt(2 * config.n_layers) if into_residual else STD
             params[name] = (std * rng.standard_normal(shape, np.float32)).astype(dtype, copy=False)
     return params

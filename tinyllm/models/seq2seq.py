@@ -1,6 +1,7 @@
 """The encoder–decoder: a source and the beginning of a target in, scores of what comes next out."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +16,23 @@ from tinyllm.ops.linear import linear_backward
 from tinyllm.params import flatten
 
 
-class Pair(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Pair:
     """Token ids of sources, padded behind, and of targets as the decoder is given them."""
 
     source: Array  # (B, S)
     target: Array  # (B, T)
+
+    def __getitem__(self, rows: slice) -> "Pair":
+        """Return some of the pairs, as an array would its rows."""
+        return Pair(self.source[rows], self.target[rows])
+
+
+def pair_inputs(xp: Backend, tokens: Any) -> Pair | Array:
+    """Bring a batch to the backend: pairs, or texts."""
+    if isinstance(tokens, Pair):
+        return Pair(xp.asarray(tokens.source), xp.asarray(tokens.target))
+    return xp.asarray(tokens)
 
 
 def seq2seq_forward(

@@ -1,5 +1,6 @@
 """What an encoder–decoder's config says of it: its fields, its arithmetic, its first parameters."""
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -7,9 +8,9 @@ import numpy as np
 
 from tinyllm.backend import Array, Backend, Saved
 from tinyllm.errors import UsageError
-from tinyllm.models.config import EMBED_TOKENS
+from tinyllm.models.config import EMBED_TOKENS, HEAD
 from tinyllm.models.decoder_facts import kv_numbers, matrix_numbers
-from tinyllm.models.init import init_stack
+from tinyllm.models.init import STD, init_stack
 from tinyllm.models.positions import describe_positions
 from tinyllm.models.seq2seq_config import LOGITS_BIAS, Seq2SeqConfig, seq2seq_shapes
 
@@ -25,8 +26,15 @@ def describe_seq2seq(config: Seq2SeqConfig) -> dict[str, Any]:
 def init_seq2seq(
     config: Seq2SeqConfig, rng: np.random.Generator, dtype: Any = np.float32
 ) -> dict[str, Any]:
-    """Draw the parameters: see `init_stack`. What is added to tokens' scores begins at 0."""
+    """Draw the parameters: see `init_stack`. What is added to tokens' scores begins at 0.
+
+    The tables are drawn so wide that scores, c x Eᵀ with x of length √D and c the `head_scale`,
+    vary by about 1: from Normal(0, 1/(c² D)). That is Vaswani's table and T5's.
+    """
     params = init_stack(config.decoder, seq2seq_shapes(config), rng, dtype)
+    wider = 1.0 / (config.head_scale * math.sqrt(config.d_model) * STD)
+    for name in {EMBED_TOKENS, HEAD} & params.keys():
+        params[name] = params[name] * np.asarray(wider, dtype)
     if config.logits_bias:
         params[LOGITS_BIAS] = np.zeros_like(params[LOGITS_BIAS])
     return params

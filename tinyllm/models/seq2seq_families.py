@@ -1,7 +1,7 @@
 """Marian, BART and T5: what their configs say, and the names in their files."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from math import sqrt
 from typing import Any
 
@@ -38,6 +38,8 @@ class Seq2SeqFamily:
     """One row: `read` and `write` are about config.json, `names` about the other file."""
 
     architecture: str
+    sizes: Mapping[str, tuple[str, ...]]  # the keys that say each size, of one side or of both
+    new: Mapping[str, Any] = field(default_factory=dict)  # what a new model's config says besides
     read: Callable[[KeyReader, str], Seq2SeqConfig]
     write: Callable[[Seq2SeqConfig], dict[str, Any]]
     names: Callable[[Seq2SeqConfig], Names]
@@ -110,8 +112,22 @@ _LAYER = {
 }
 
 
+_BART_SIZES = {
+    "d_model": ("d_model",),
+    "d_ff": ("encoder_ffn_dim", "decoder_ffn_dim"),
+    "n_layers": ("encoder_layers", "decoder_layers"),
+    "n_heads": ("encoder_attention_heads", "decoder_attention_heads"),
+    "max_seq_len": ("max_position_embeddings",),
+}
+
+
 def _bart(
-    architecture: str, *, positions: Positions, embedding_norm: bool, act: str
+    architecture: str,
+    *,
+    positions: Positions,
+    embedding_norm: bool,
+    act: str,
+    new: Mapping[str, Any] | None = None,
 ) -> Seq2SeqFamily:
     def read(keys: KeyReader, name: str) -> Seq2SeqConfig:
         require(
@@ -175,7 +191,14 @@ def _bart(
             ),
         )  # fmt: skip
 
-    return Seq2SeqFamily(architecture=architecture, read=read, write=write, names=names)
+    return Seq2SeqFamily(
+        architecture=architecture,
+        sizes=_BART_SIZES,
+        new=new or {},
+        read=read,
+        write=write,
+        names=names,
+    )
 
 
 def _in_layers(
@@ -192,6 +215,14 @@ def _in_layers(
 
 
 _FORWARDS = {"relu": "relu", "gated-gelu": "geglu_tanh"}
+_T5_SIZES = {
+    "d_model": ("d_model",),
+    "d_ff": ("d_ff",),
+    "n_layers": ("num_layers",),
+    "n_heads": ("num_heads",),
+    "head_dim": ("d_kv",),
+    "max_seq_len": ("n_positions",),
+}
 _T5_ATTENTION = {"q_proj": "q", "k_proj": "k", "v_proj": "v", "o_proj": "o"}
 
 
@@ -282,12 +313,20 @@ def _names_t5(config: Seq2SeqConfig) -> Names:
 # (arXiv:2002.05202).
 SEQ2SEQ_FAMILIES = {
     "marian": _bart(
-        "MarianMTModel", positions=SinusoidalHalves(), embedding_norm=False, act="gelu"
+        "MarianMTModel",
+        positions=SinusoidalHalves(),
+        embedding_norm=False,
+        act="gelu",
+        new={"scale_embedding": True, "activation_function": "relu"},  # as in Vaswani et al. 2017
     ),
     "bart": _bart(
         "BartForConditionalGeneration", positions=Learned(offset=2), embedding_norm=True, act="gelu"
     ),
     "t5": Seq2SeqFamily(
-        architecture="T5ForConditionalGeneration", read=_read_t5, write=_write_t5, names=_names_t5
+        architecture="T5ForConditionalGeneration",
+        sizes=_T5_SIZES,
+        read=_read_t5,
+        write=_write_t5,
+        names=_names_t5,
     ),
 }

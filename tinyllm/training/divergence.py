@@ -28,7 +28,8 @@ def first_not_finite(
     for name, p in params.items():
         if not _finite(xp, p):
             return f"{name} is not finite"
-    _, saved = architecture(config).forward(xp, xp.asarray(tokens), nest(params), config)
+    model = architecture(config)
+    _, saved = model.forward(xp, model.inputs(xp, tokens), nest(params), config)
     for path, x in _arrays(saved):
         if not _finite(xp, x):
             return f"the weights are finite, but what {path} computes with is not"

@@ -36,7 +36,7 @@ def batch_gradients(
     xp: Backend,
     config: Config,
     p: dict[str, Any],
-    tokens: Array,
+    tokens: Any,
     targets: Array,
     *,
     objective: Objective = CROSS_ENTROPY,
@@ -47,13 +47,14 @@ def batch_gradients(
 
     tokens (B, T), targets (B, T)
 
-    `p` is the parameter tree; a target of -100 is not counted. Two workers take half of the rows
+    Tokens may also be what else the model's `inputs` takes and has rows: pairs of texts. `p` is the
+    parameter tree; a target of -100 is not counted. Two workers take half of the rows
     each, a few rows at a time, for memory then need not grow with the batch. Each half draws its
     own dropout from `seed`. So no number depends on how many workers there are, or who is faster.
 
     What the `objective` has beside the cross-entropy is in the gradient, too.
     """
-    B, T = tokens.shape
+    B, T = targets.shape
     middle, height = (B + 1) // 2, max(1, PIECE // T)
 
     def half(part: int) -> Gradients:
@@ -77,7 +78,7 @@ def gradients_at_once(
     xp: Backend,
     config: Config,
     p: dict[str, Any],
-    tokens: Array,
+    tokens: Any,
     targets: Array,
     *,
     objective: Objective = CROSS_ENTROPY,
@@ -88,7 +89,7 @@ def gradients_at_once(
     tokens (B, T), targets (B, T)
     """
     model, options = architecture(config), {} if dropout is None else {"dropout": dropout}
-    logits, saved = model.forward(xp, xp.asarray(tokens), p, config, **options)
+    logits, saved = model.forward(xp, model.inputs(xp, tokens), p, config, **options)
     loss, dlogits = xp.summed_cross_entropy(
         logits, xp.asarray(targets),
         label_smoothing=objective.label_smoothing, z_loss=objective.z_loss,

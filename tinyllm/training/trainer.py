@@ -39,6 +39,14 @@ class Data(Protocol):
         ...
 
 
+class HeldOut(Protocol):
+    """What to evaluate on: `WindowsInOrder`, or anything else that can be had in batches."""
+
+    def batches(self, size: int, limit: int) -> list[tuple[Any, Any]]:
+        """Return tokens (B, T) and targets (B, T) of the first `limit` texts, `size` at a time."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
     """What a step was like."""
@@ -57,8 +65,8 @@ class Report:
 class Trainer:
     """A model in training: iterate over it, and it takes a step each time.
 
-    `validation` is a row of tokens (N,) to evaluate on. Raises DivergedError where a loss or a
-    gradient is not finite; the parameters are then those before the step.
+    Raises DivergedError where a loss or a gradient is not finite; the parameters are then those
+    before the step.
     """
 
     def __init__(
@@ -69,7 +77,7 @@ class Trainer:
         data: Data,
         settings: Settings,
         *,
-        validation: Any = None,
+        validation: HeldOut | None = None,
     ) -> None:
         if settings.objective().balance.weights() and getattr(config, "experts", None) is None:
             raise UsageError(f"balance is {settings.balance!r}, and the model has no experts")
@@ -121,12 +129,11 @@ class Trainer:
         )  # fmt: skip
 
     def evaluate(self) -> float:
-        """Return the loss on the validation tokens, in nats per token."""
-        settings = self.settings
-        return mean_loss(
-            self.xp, self.config, nest(self.result), self.validation,
-            seq_len=settings.seq_len, batch_size=settings.batch_size, limit=settings.eval_windows,
-        )  # fmt: skip
+        """Return the loss on the validation data, in nats per token."""
+        assert self.validation is not None
+        size = max(1, self.settings.batch_size // 2)  # for two batches at once
+        batches = self.validation.batches(size, self.settings.eval_windows)
+        return mean_loss(self.xp, self.config, nest(self.result), batches)
 
     def _gradients(self, step: int) -> tuple[Gradients, Position]:
         """Sum over the micro-batches of a step; return the position behind them, too."""

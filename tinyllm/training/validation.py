@@ -1,43 +1,36 @@
 """How well a model predicts text that it is not trained on."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tinyllm.backend import Backend
+from tinyllm.errors import UsageError
 from tinyllm.models.architecture import Config, architecture
-from tinyllm.ops.losses import summed_cross_entropy
+from tinyllm.ops.losses import IGNORED, summed_cross_entropy
 
 
 def mean_loss(
-    xp: Backend,
-    config: Config,
-    p: dict[str, Any],
-    tokens: Any,
-    *,
-    seq_len: int,
-    batch_size: int = 16,
-    limit: int = 256,
+    xp: Backend, config: Config, p: dict[str, Any], batches: Sequence[tuple[Any, Any]]
 ) -> float:
-    """Return the mean cross-entropy in nats over the first `limit` windows of the tokens.
+    """Return the mean cross-entropy in nats over the targets of all batches.
 
-    tokens (N,)
+    tokens (B, T), targets (B, T), …
 
-    The windows do not overlap, and each begins without context. The last may be shorter.
+    Raises UsageError where there is no target in any of them.
     """
     model = architecture(config)
-    starts = range(0, len(tokens) - 1, seq_len)[:limit]
-    whole = [i for i in starts if i + seq_len < len(tokens)]
-    size = max(1, batch_size // 2)  # for two batches at once
-    batches = [whole[i : i + size] for i in range(0, len(whole), size)]
-    batches += [[i] for i in starts[len(whole) :]]
 
-    def loss_of(batch: list[int]) -> float:
-        rows = np.stack([tokens[i : i + seq_len + 1] for i in batch]).astype(np.int64)
-        hidden = model.hidden_states(xp, xp.asarray(rows[:, :-1]), p, config)
+    def loss_of(batch: tuple[Any, Any]) -> tuple[float, int]:
+        tokens, targets = batch
+        hidden = model.hidden_states(xp, model.inputs(xp, tokens), p, config)
         logits, _ = model.head(xp, hidden, p, config)
-        return float(summed_cross_entropy(xp, logits, xp.asarray(rows[:, 1:]))[0])
+        loss, _ = summed_cross_entropy(xp, logits, xp.asarray(targets))
+        return float(loss), int(np.count_nonzero(targets != IGNORED))
 
-    count = min(len(tokens) - 1, len(starts) * seq_len)
-    return math.fsum(xp.parallel_map(loss_of, batches)) / count
+    losses, counts = zip(*xp.parallel_map(loss_of, batches), strict=True)
+    if not any(counts):
+        raise UsageError("the validation data have no token that could be asked for: take more")
+    return math.fsum(losses) / sum(counts)
