@@ -42,6 +42,7 @@ class StrictBackend:
     """The Array API standard and nothing more: stands in for CuPy where there is no GPU."""
 
     name = "strict"
+    narrow_products = False
     index_add = staticmethod(
         lambda n, ids, values: array_api_strict.asarray(
             tinyllm_numpy.index_add(n, np.asarray(ids), np.asarray(values))

@@ -59,7 +59,7 @@ def attention_forward(
     band = None if bias is not None else _band(rule, q.shape[1], scale, softcap)
     kind = _kind(q, k, v, band)
     q, k, v = (x.astype(kind, copy=False) for x in (q, k, v))
-    if band is None or _tier(q, v, band) is None:
+    if band is None or _tier(q, v) is None:
         tile = _tile(q, k)
         options: dict[str, Any] = {"mask": rule, "scale": scale, "softcap": softcap, "tile": tile}
         o, saved = flash_attention_forward(_XP, q, k, v, bias, **options)
@@ -87,16 +87,14 @@ def _kind(q: Any, k: Any, v: Any, band: Band | None) -> Any:
     if k.dtype not in NARROW:
         return q.dtype if q.dtype not in NARROW else np.dtype(np.float32)
     narrow = q.astype(k.dtype, copy=False)
-    fits = v.dtype == k.dtype and band is not None and _tier(narrow, v, band) is not None
+    fits = v.dtype == k.dtype and band is not None and _tier(narrow, v) is not None
     return k.dtype if fits else np.dtype(np.float32)
 
 
-def _tier(q: Any, v: Any, band: Band) -> str | None:
+def _tier(q: Any, v: Any) -> str | None:
     """Name the kernels that take such arrays; None where there are none."""
-    if q.shape[-1] != v.shape[-1]:
-        return None
-    plain = band.softcap == 0.0 and band.slopes is None
-    return choose(device(), q.dtype, q.shape[-1], plain=plain)
+    same = q.shape[-1] == v.shape[-1]
+    return choose(device(), q.dtype, q.shape[-1]) if same else None
 
 
 def _band(rule: Mask | None, H: int, scale: float, softcap: float | None) -> Band | None:

@@ -44,14 +44,15 @@ from tinyllm_numpy.threads import parallel_map
 __all__ = [
     "abs", "any", "arange", "asarray", "astype", "attention_backward", "attention_forward", "bool",
     "broadcast_to", "concat", "cos", "erf", "exp", "expand_dims", "float32", "float64", "index_add",
-    "inf", "int64", "linear", "log", "matmul", "max", "mean", "name", "ones_like", "pack",
-    "parallel_map", "permute_dims", "pi", "reshape", "sigmoid", "sin", "sqrt", "stack", "sum",
-    "summed_cross_entropy", "synchronize", "take", "tanh", "to_numpy", "top_k", "where",
-    "zeros", "zeros_like",
+    "inf", "int64", "linear", "log", "matmul", "max", "mean", "name", "narrow_products",
+    "ones_like", "pack", "parallel_map", "permute_dims", "pi", "reshape", "sigmoid", "sin", "sqrt",
+    "stack", "sum", "summed_cross_entropy", "synchronize", "take", "tanh", "to_numpy", "top_k",
+    "where", "zeros", "zeros_like",
 ]
 # fmt: on
 
 name = "numpy"
+narrow_products = False
 
 
 # NumPy's own functions of these names take microseconds to find out what these lines know.

@@ -214,7 +214,7 @@ def test_queries_meet_the_keys_of_a_narrow_cache(launched):
     wanted, _ = tinyllm_numpy.attention_forward(
         q, k.astype(FLOAT), v.astype(FLOAT), mask=text(3, 40)
     )
-    np.testing.assert_allclose(xp.to_numpy(o), wanted, atol=1e-5)
+    np.testing.assert_allclose(xp.to_numpy(o), wanted, atol=1e-3)
 
 
 @needs_compiler

@@ -115,6 +115,23 @@ def test_a_run_in_two_sittings_is_the_whole_run(text, tmp_path, capsys):
     assert (whole / "model.safetensors").read_bytes() == (parts / "model.safetensors").read_bytes()
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_mixed_precision_goes_on_as_it_began(precision, text, tmp_path, capsys):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train(text, whole, "--precision", precision) == 0
+    assert train(text, parts, "--precision", precision, "--until=2") == 0
+    assert main(["--resume", str(parts)]) == 0
+    for name in ("model.safetensors", "checkpoints/step-00000004.safetensors"):
+        assert files(whole)[name] == files(parts)[name], name
+    scales = [row.get("loss_scale") for row in rows(parts)]
+    assert scales == [1024.0 if precision == "float16" else None] * 4
+    capsys.readouterr()
+    assert main(["--resume", str(parts), "--precision=float32", "--steps=5"]) == 2
+    assert "was written with precision" in capsys.readouterr().err
+    assert train(text, tmp_path / "wide", "--precision", precision, "--dtype=float64") == 2
+    assert f"precision {precision} keeps weights in float32" in capsys.readouterr().err
+
+
 def test_a_run_that_is_done_says_so(text, tmp_path, capsys):
     train(text, tmp_path / "out")
     before = files(tmp_path / "out")

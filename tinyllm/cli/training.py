@@ -34,6 +34,8 @@ STEP_FLAGS = (  # the settings of `Settings`, with the names that others give th
     (("--optimizer",), str, "adamw, muon, adam, momentum, sgd or adagrad (default: adamw)"),
     (("--weight-decay",), real, "of matrices, for adamw and muon (default: 0.1)"),
     (("--clip", "--grad-clip"), real, "the longest gradient; 0: any (default: 1)"),
+    (("--precision",), str, "what is multiplied: float32, or 16 bits beside weights and sums in"
+     " float32: bfloat16, float16 (default: float32)"),
     (("--dropout",), real, "how much to drop out (default: 0)"),
     (("--label-smoothing",), real, "the part of each target that all tokens share (default: 0)"),
     (("--z-loss",), real, "how much log² of the sum of exponentials counts (default: 0)"),

@@ -20,6 +20,7 @@ from tinyllm.ops.losses import IGNORED
 from tinyllm.training.objective import CROSS_ENTROPY, Objective
 
 PIECE = 512  # tokens that are in work at once: what is kept of them fits into a cache, or nearly
+GPU_PIECE = 2**15  # tokens: a GPU has no such cache, and many cores to fill
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +43,7 @@ def batch_gradients(
     objective: Objective = CROSS_ENTROPY,
     seed: Sequence[int] = (0,),
     dropout: float = 0.0,
+    loss_scale: float | None = None,
 ) -> Gradients:
     """Sum the cross-entropy and its gradient for every parameter over the targets that count.
 
@@ -51,10 +53,12 @@ def batch_gradients(
     each, a few rows at a time, for memory then need not grow with the batch. Each half draws its
     own dropout from `seed`. So no number depends on how many workers there are, or who is faster.
 
-    What the `objective` has beside the cross-entropy is in the gradient, too.
+    What the `objective` has beside the cross-entropy is in the gradient, too. All gradients are
+    `loss_scale` times as large, where that is given, and may then not be finite.
     """
     B, T = tokens.shape
-    middle, height = (B + 1) // 2, max(1, PIECE // T)
+    piece = GPU_PIECE if xp.name == "cupy" and not dropout else PIECE  # masks go by pieces
+    middle, height = (B + 1) // 2, max(1, piece // T)
 
     def half(part: int) -> Gradients:
         drop = Dropout(rate=dropout, rng=np.random.default_rng([*seed, part])) if dropout else None
@@ -63,8 +67,9 @@ def batch_gradients(
         for first in range(start, stop, height):
             rows = slice(first, min(first + height, stop))
             found = gradients_at_once(
-                xp, config, p, tokens[rows], targets[rows], objective=objective, dropout=drop
-            )
+                xp, config, p, tokens[rows], targets[rows], objective=objective, dropout=drop,
+                loss_scale=loss_scale,
+            )  # fmt: skip
             total = found if total is None else _merged(total, found)
         assert total is not None
         return total
@@ -82,6 +87,7 @@ def gradients_at_once(
     *,
     objective: Objective = CROSS_ENTROPY,
     dropout: Dropout | None = None,
+    loss_scale: float | None = None,
 ) -> Gradients:
     """Go once forward and once back: the same for a few texts, all in work at once.
 
@@ -97,7 +103,11 @@ def gradients_at_once(
     counted = xp.asarray(counts, dtype=logits.dtype)
     routed, saved = model.balanced(xp, saved, objective.balance, counted)
     del logits
-    _, grads = model.backward(xp, dlogits, saved)
+    if loss_scale is None:
+        _, grads = model.backward(xp, dlogits, saved)
+    else:
+        with np.errstate(over="ignore", invalid="ignore"):  # whoever scales looks at what came out
+            _, grads = model.backward(xp, loss_scale * dlogits, saved)
     return Gradients(loss_sum=float(loss), count=int(counts.sum()), grads=grads, routed=routed)
 
 
@@ -111,8 +121,9 @@ def _merged(total: Gradients, part: Gradients) -> Gradients:
 
     A new array each time, for a model may give one gradient by two names.
     """
-    for name, grad in total.grads.items():
-        total.grads[name] = grad + part.grads.pop(name)
+    with np.errstate(invalid="ignore"):  # ∞ - ∞, where a loss scale was too large
+        for name, grad in total.grads.items():
+            total.grads[name] = grad + part.grads.pop(name)
     routed = None if total.routed is None or part.routed is None else total.routed + part.routed
     return Gradients(
         loss_sum=total.loss_sum + part.loss_sum, count=total.count + part.count,
