@@ -51,6 +51,8 @@ class StrictBackend:
     erf = staticmethod(lambda x: array_api_strict.asarray(tinyllm_numpy.erf(np.asarray(x))))
     to_numpy = staticmethod(np.asarray)
     synchronize = staticmethod(lambda: None)
+    free_memory = staticmethod(tinyllm_numpy.free_memory)
+    peak_memory = staticmethod(tinyllm_numpy.peak_memory)
 
     def __getattr__(self, attribute):
         return getattr(array_api_strict, attribute)

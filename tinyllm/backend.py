@@ -42,6 +42,14 @@ class Backend(Protocol):
         """Wait until the device has done all that was asked of it: before reading a clock."""
         ...
 
+    def free_memory(self) -> int | None:
+        """Return the bytes that arrays may still take; None where the system does not say."""
+        ...
+
+    def peak_memory(self, call: Callable[[], Any], /) -> int:
+        """Make a call; return the most bytes that its arrays took at a time."""
+        ...
+
     def index_add(self, n: int, ids: Array, values: Array, /) -> Array:
         """Add up the rows that share an index: out[i] = Σ values[k] over the k with ids[k] = i.
 

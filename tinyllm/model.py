@@ -84,8 +84,8 @@ def load(
     tokenizer = load_tokenizer(folder) if has_tokenizer(folder) else None
     tensors = read_weights(folder)
     config = check_params(tensors, config, where=plain(folder), tie=tie)
-    if xp.name == "numpy" and not force:
-        check_memory(config, context, dtype, plain(folder), storage)
+    if not force:
+        check_memory(config, context, dtype, plain(folder), storage, xp.free_memory())
     needed = quantity(memory_needed(config, context, dtype, storage), "B")
     params = load_params(
         xp, tensors, config, dtype=dtype, storage=storage,

@@ -111,6 +111,7 @@ def _prepare(
 ) -> "tuple[Trainer, Tokenizer | None, str]":
     """Read model and data: return a trainer, its tokenizer, and the hash of the data."""
     from tinyllm.backend import get_backend
+    from tinyllm.training.memory import check_training_memory
     from tinyllm.training.token_file import digest
     from tinyllm.training.trainer import Trainer
     from tinyllm.training.windows import Windows
@@ -130,10 +131,13 @@ def _prepare(
         tokens, validation = tokens[:cut], tokens[cut:]
     if len(validation) < 2:
         validation = None
+    xp = get_backend(args.backend)
+    if not args.force:
+        check_training_memory(xp, config, params, settings)
     messages.status("hashing the data …")
     data = digest(tokens) + ("" if validation is None else "/" + digest(validation))
     trainer = Trainer(
-        get_backend(args.backend), config, params,
+        xp, config, params,
         Windows(tokens, settings.seq_len, seed=settings.seed), settings, validation=validation,
     )  # fmt: skip
     held = "none" if validation is None else f"{len(validation):,}"
@@ -288,6 +292,10 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help="numpy: the CPU; cupy: an NVIDIA GPU (default: $TINYLLM_BACKEND, or numpy)",
     )  # fmt: skip
     add("--dtype", choices=["float32", "float64"], help="what to compute with (default: float32)")
+    add(
+        "--force", action="store_true",
+        help="train a model that takes more memory than there is",
+    )  # fmt: skip
     add("--json", action="store_true", help="print what has come out as one JSON object")
 
 

@@ -61,16 +61,17 @@ from tinyllm_cuda import index_add as kernels
 from tinyllm_cupy.attention import attention_backward, attention_forward
 from tinyllm_cupy.device import device
 from tinyllm_cupy.losses import summed_cross_entropy
+from tinyllm_cupy.memory import free_memory, peak_memory
 from tinyllm_cupy.products import NARROW, linear, matmul, pack
 
 # fmt: off
 __all__ = [
     "abs", "any", "arange", "asarray", "astype", "attention_backward", "attention_forward", "bool",
-    "broadcast_to", "concat", "cos", "erf", "exp", "expand_dims", "float32", "float64", "index_add",
-    "inf", "int64", "linear", "log", "matmul", "max", "mean", "name", "narrow_products",
-    "ones_like", "pack", "parallel_map", "permute_dims", "pi", "reshape", "sigmoid", "sin", "sqrt",
-    "stack", "sum", "summed_cross_entropy", "synchronize", "take", "tanh", "to_numpy", "top_k",
-    "where", "zeros", "zeros_like",
+    "broadcast_to", "concat", "cos", "erf", "exp", "expand_dims", "float32", "float64",
+    "free_memory", "index_add", "inf", "int64", "linear", "log", "matmul", "max", "mean", "name",
+    "narrow_products", "ones_like", "pack", "parallel_map", "peak_memory", "permute_dims", "pi",
+    "reshape", "sigmoid", "sin", "sqrt", "stack", "sum", "summed_cross_entropy", "synchronize",
+    "take", "tanh", "to_numpy", "top_k", "where", "zeros", "zeros_like",
 ]
 # fmt: on
 

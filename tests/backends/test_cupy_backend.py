@@ -249,6 +249,23 @@ def test_long_texts_are_cut_into_tiles():
     assert tile(np.zeros((1, 8, 1, 0)), np.zeros((1, 8, 10**6, 0))) == (1, 10**6)
 
 
+def test_memory_is_that_of_the_gpu_and_the_pool_within_its_limit(monkeypatch):
+    pool = xp.free_memory.__globals__["cp"].get_default_memory_pool()
+    assert xp.free_memory() == 70_400_000_000
+    monkeypatch.setattr(pool, "limit", 700_000_000)
+    assert xp.free_memory() == 100_000_000
+    monkeypatch.setattr(pool, "limit", 500_000_000)
+    assert xp.free_memory() == 0
+
+
+def test_peak_memory_is_by_how_much_the_pool_grew(monkeypatch):
+    pool = xp.free_memory.__globals__["cp"].get_default_memory_pool()
+    freed, called = [], []
+    monkeypatch.setattr(pool, "free_all_blocks", lambda: freed.append(1), raising=False)
+    assert xp.peak_memory(lambda: called.append(1)) == 400_000_000
+    assert (freed, called) == ([1], [1])
+
+
 def test_arrays_of_numpy_are_refused():
     x = array((1, 1, 4, 16))
     with pytest.raises(UsageError, match="k is a numpy array, expected one of cupy"):

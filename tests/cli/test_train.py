@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tinyllm
+import tinyllm_numpy
 from cli.commands import in_terminal, refused, start
 from tinyllm.cli.progress import Progress, duration
 from tinyllm.models.experts import Experts
@@ -130,6 +131,18 @@ def test_mixed_precision_goes_on_as_it_began(precision, text, tmp_path, capsys):
     assert "was written with precision" in capsys.readouterr().err
     assert train(text, tmp_path / "wide", "--precision", precision, "--dtype=float64") == 2
     assert f"precision {precision} keeps weights in float32" in capsys.readouterr().err
+
+
+def test_more_memory_than_there_is_is_refused_and_leaves_nothing(
+    text, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(tinyllm_numpy, "free_memory", lambda: 1000)
+    out = tmp_path / "out"
+    assert train(text, out) == 2
+    assert "error: training takes about " in capsys.readouterr().err
+    assert not out.exists() or not any(out.glob("*.safetensors"))
+    assert train(text, out, "--force") == 0
+    assert "force" not in json.loads((out / "run.json").read_text())
 
 
 def test_a_run_that_is_done_says_so(text, tmp_path, capsys):

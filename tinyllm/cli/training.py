@@ -20,7 +20,7 @@ DEFAULTS: dict[str, Any] = {
     "arch": "llama", "d_model": 128, "layers": 4, "heads": 4, "tie": "yes",
     "val_fraction": 0.05, "dtype": "float32",
 }  # fmt: skip
-NOT_KEPT = ("resume", "until", "out", "backend", "quiet", "verbose", "debug", "json")
+NOT_KEPT = ("resume", "until", "out", "backend", "quiet", "verbose", "debug", "json", "force")
 STEP_FLAGS = (  # the settings of `Settings`, with the names that others give them
     (("--steps", "--max-iters"), whole, "how often to change the weights (default: 1000)"),
     (("--batch-size", "--batch_size"), whole, "windows of a batch (default: 16)"),

@@ -57,8 +57,7 @@ def batch_gradients(
     `loss_scale` times as large, where that is given, and may then not be finite.
     """
     B, T = tokens.shape
-    piece = GPU_PIECE if xp.name == "cupy" and not dropout else PIECE  # masks go by pieces
-    middle, height = (B + 1) // 2, max(1, piece // T)
+    middle, height = (B + 1) // 2, _height(xp, T, dropout)
 
     def half(part: int) -> Gradients:
         drop = Dropout(rate=dropout, rng=np.random.default_rng([*seed, part])) if dropout else None
@@ -76,6 +75,23 @@ def batch_gradients(
 
     first, *others = xp.parallel_map(half, range(min(B, 2)))
     return _merged(first, others[0]) if others else first
+
+
+def _height(xp: Backend, T: int, dropout: float) -> int:
+    """Return how many texts of T tokens are in work at once, in each half."""
+    piece = GPU_PIECE if xp.name == "cupy" and not dropout else PIECE  # masks go by pieces
+    return max(1, piece // T)
+
+
+def pieces(xp: Backend, B: int, T: int, *, dropout: float = 0.0) -> tuple[int, list[int]]:
+    """Return how many tokens `batch_gradients` works on at once, and in how many pieces each half.
+
+    >>> from tinyllm.backend import get_backend
+    >>> pieces(get_backend("numpy"), 7, 256)
+    (512, [2, 2])
+    """
+    height, halves = _height(xp, T, dropout), [(B + 1) // 2, B // 2]
+    return min(height, halves[0]) * T, [-(-rows // height) for rows in halves if rows]
 
 
 def gradients_at_once(
