@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+import tomllib
 
 import numpy as np
 import pytest
@@ -45,6 +46,13 @@ def test_a_missing_or_broken_cupy_is_named_with_what_to_install(error, tmp_path)
 
 def test_a_missing_backend_ends_a_command_with_3():
     assert BackendUnavailableError.exit_code == 3
+
+
+def test_every_backend_is_in_the_wheel():
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = told["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    there = {str(path.parent.relative_to(ROOT)) for path in ROOT.glob("backends/*/__init__.py")}
+    assert set(packages) == {"tinyllm", *there}
 
 
 def test_the_protocol_is_met(xp):

@@ -147,8 +147,8 @@ MISTAKES = {
         blocks.sandwich_block_backward, "return dh + dx,", "return dx,", ["tinyllm-sandwich"],
     ),
     "a weight's gradient averaged over the batch": (
-        linear.linear_backward, "dweight = dy.T @ rows(xp, x)",
-        "dweight = dy.T @ rows(xp, x) / x.shape[0]", ["linear", "llama", "lstm"],
+        linear.linear_backward, "dweight = xp.matmul(dy.T, rows(xp, x))",
+        "dweight = xp.matmul(dy.T, rows(xp, x)) / x.shape[0]", ["linear", "llama", "lstm"],
     ),
     "a bias's gradient averaged": (
         linear.linear_backward, "xp.sum(dy, axis=0)", "xp.mean(dy, axis=0)", ["linear", "qwen2"],

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 
 import tinyllm
+import tinyllm_numpy
 from conftest import ROOT, data
 from strategies import rngs
 from tiny import configs, random_params, tiny_config
@@ -86,7 +87,7 @@ def test_what_is_no_hugging_face_folder_says_how_to_come_to_one(tmp_path):
 def test_more_memory_than_there_is_is_refused_with_both_numbers(tmp_path, monkeypatch):
     config = saved(tmp_path).config
     needed = memory_needed(config, 0, "float32")
-    monkeypatch.setattr("tinyllm.models.cost.available_memory", lambda: needed)
+    monkeypatch.setattr(tinyllm_numpy, "free_memory", lambda: needed)
     tinyllm.load(tmp_path)
     numbers = f"{quantity(needed * 2, 'B')} in float64, and {quantity(needed, 'B')} of memory"
     with pytest.raises(UsageError, match=f"needs about {numbers} are available; --force"):
@@ -94,7 +95,7 @@ def test_more_memory_than_there_is_is_refused_with_both_numbers(tmp_path, monkey
     with pytest.raises(UsageError, match="--force"):
         tinyllm.load(tmp_path, context=10)
     tinyllm.load(tmp_path, dtype="float64", context=10, force=True)
-    monkeypatch.setattr("tinyllm.models.cost.available_memory", lambda: None)
+    monkeypatch.setattr(tinyllm_numpy, "free_memory", lambda: None)
     tinyllm.load(tmp_path, dtype="float64")
 
 

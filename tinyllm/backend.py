@@ -30,6 +30,7 @@ class Backend(Protocol):
     """What tinyllm asks of an array library."""
 
     name: str
+    narrow_products: bool  # whether 16-bit arrays are multiplied as they are, to float32 sums
 
     # Beyond the Array API standard.
 
@@ -39,6 +40,14 @@ class Backend(Protocol):
 
     def synchronize(self) -> None:
         """Wait until the device has done all that was asked of it: before reading a clock."""
+        ...
+
+    def free_memory(self) -> int | None:
+        """Return the bytes that arrays may still take; None where the system does not say."""
+        ...
+
+    def peak_memory(self, call: Callable[[], Any], /) -> int:
+        """Make a call; return the most bytes that its arrays took at a time."""
         ...
 
     def index_add(self, n: int, ids: Array, values: Array, /) -> Array:
@@ -63,7 +72,8 @@ class Backend(Protocol):
         x (N, C), weight (D, C) -> y (N, D)
 
         The products of inference and training nearly all pass here, so a backend makes it fast.
-        `weight` may be what `pack` returned, or bfloat16, which is widened to x's dtype.
+        `weight` may be what `pack` returned, or have 16 bits: then it is widened to x's dtype, or,
+        with `narrow_products`, x is rounded to as many. y has x's dtype.
         """
         ...
 

@@ -38,7 +38,7 @@ from tinyllm.models.cost import check_memory, memory_needed
 from tinyllm.models.encoder_config import EncoderConfig
 from tinyllm.models.seq2seq import Pair
 from tinyllm.models.seq2seq_config import Seq2SeqConfig
-from tinyllm.models.storage import BITS, STORAGES
+from tinyllm.models.storage import BITS, HALVES, STORAGES
 from tinyllm.models.weights import check_params, load_params, stored_tensors
 from tinyllm.ops.losses import IGNORED, cross_entropy_backward, cross_entropy_forward
 from tinyllm.params import nest
@@ -66,8 +66,9 @@ def load(
     Without a path it is the model that ships with the package.
 
     The weights are computed with in `dtype`, float32 or float64, whatever the file holds. `storage`
-    "bfloat16" keeps the matrices in 16 bits and widens them as they are used: half the memory,
-    slower, and for inference only; "int8" and "int4" round them, too (`tinyllm.models.storage`).
+    "bfloat16" and "float16" keep the matrices in 16 bits, for inference only: on the CPU they are
+    widened as they are used, half the memory and slower; a GPU multiplies them as they are. "int8"
+    and "int4" round them, too (`tinyllm.models.storage`).
     `tie` says whether the head is the embedding table, where config and file contradict each other.
     A model whose weights, and KV cache for `context` tokens, take more memory than there is, is not
     loaded unless by `force`. `report` hears, line by line, how far it is.
@@ -85,8 +86,8 @@ def load(
     tokenizer = load_tokenizer(folder) if has_tokenizer(folder) else None
     tensors = read_weights(folder)
     config = check_params(tensors, config, where=plain(folder), tie=tie)
-    if xp.name == "numpy" and not force:
-        check_memory(config, context, dtype, plain(folder), storage)
+    if not force:
+        check_memory(config, context, dtype, plain(folder), storage, xp.free_memory())
     needed = quantity(memory_needed(config, context, dtype, storage), "B")
     params = load_params(
         xp, tensors, config, dtype=dtype, storage=storage,
@@ -103,8 +104,11 @@ def _checked_storage(storage: str | None, dtype: str, xp: Backend) -> str | None
         raise UsageError(f"storage is {storage!r}, expected {' or '.join((dtype, *STORAGES))}")
     if dtype != "float32":
         raise UsageError(f"storage {storage} is widened to float32, and dtype is {dtype}")
-    if xp.name != "numpy":
-        raise UsageError(f"storage {storage} is for the numpy backend, and this is {xp.name}")
+    if xp.name != "numpy" and storage not in HALVES:
+        raise UsageError(
+            f"storage {storage} is for the numpy backend, and this is {xp.name}, which has "
+            f"{' and '.join(HALVES)}"
+        )
     return storage
 
 

@@ -113,6 +113,7 @@ def _prepare(
     """Read model and data: return a trainer, its tokenizer, and the hash of the data."""
     from tinyllm.backend import get_backend
     from tinyllm.cli.training_data import read_data
+    from tinyllm.training.memory import check_training_memory
     from tinyllm.training.trainer import Trainer
 
     settings = settings_of(args)
@@ -123,9 +124,11 @@ def _prepare(
             f"tokens: give a smaller --seq-len, or a new model a larger --context"
         )
     learning = read_data(args, config, tokenizer, out, messages)
+    xp = get_backend(args.backend)
+    if not args.force:
+        check_training_memory(xp, config, params, settings)
     trainer = Trainer(
-        get_backend(args.backend), config, params, learning.data, settings,
-        validation=learning.held_out,
+        xp, config, params, learning.data, settings, validation=learning.held_out
     )  # fmt: skip
     messages.note(
         f"{sum(p.size for p in params.values()):,} parameters · {learning.summary} · who guesses "
@@ -239,6 +242,10 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help="numpy: the CPU; cupy: an NVIDIA GPU (default: $TINYLLM_BACKEND, or numpy)",
     )  # fmt: skip
     add("--dtype", choices=["float32", "float64"], help="what to compute with (default: float32)")
+    add(
+        "--force", action="store_true",
+        help="train a model that takes more memory than there is",
+    )  # fmt: skip
     add("--json", action="store_true", help="print what has come out as one JSON object")
 
 

@@ -1,12 +1,9 @@
 """The CuPy backend: the same arrays on an NVIDIA GPU."""
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinyllm.errors import BackendUnavailableError
-from tinyllm.ops import attention as formula
-from tinyllm.ops import losses
 
 try:
     import cupy as cp
@@ -26,7 +23,6 @@ try:
         inf,
         int64,
         log,
-        matmul,
         max,
         mean,
         ones_like,
@@ -39,13 +35,11 @@ try:
         sum,
         take,
         tanh,
-        where,
         zeros,
         zeros_like,
     )
     from cupy import bool_ as bool
-    from cupyx.scipy.special import erf
-    from cupyx.scipy.special import expit as sigmoid
+    from cupyx.scipy import special
 except (ImportError, OSError, RuntimeError, AttributeError) as error:  # or a broken, foreign wheel
     raise BackendUnavailableError(
         f"the cupy backend needs CuPy (pip install cupy-cuda13x, or cupy-cuda12x for CUDA 12): "
@@ -62,18 +56,27 @@ if _missing:
         "--backend numpy runs on the CPU"
     )
 
+# These use CuPy, so they come after it was found to work.
+from tinyllm_cuda import index_add as kernels
+from tinyllm_cupy.attention import attention_backward, attention_forward
+from tinyllm_cupy.device import device
+from tinyllm_cupy.losses import summed_cross_entropy
+from tinyllm_cupy.memory import free_memory, peak_memory
+from tinyllm_cupy.products import NARROW, linear, matmul, pack
+
 # fmt: off
 __all__ = [
     "abs", "any", "arange", "asarray", "astype", "attention_backward", "attention_forward", "bool",
-    "broadcast_to", "concat", "cos", "erf", "exp", "expand_dims", "float32", "float64", "index_add",
-    "inf", "int64", "linear", "log", "matmul", "max", "mean", "name", "ones_like", "pack",
-    "parallel_map", "permute_dims", "pi", "reshape", "sigmoid", "sin", "sqrt", "stack", "sum",
-    "summed_cross_entropy", "synchronize", "take", "tanh", "to_numpy", "top_k", "where",
-    "zeros", "zeros_like",
+    "broadcast_to", "concat", "cos", "erf", "exp", "expand_dims", "float32", "float64",
+    "free_memory", "index_add", "inf", "int64", "linear", "log", "matmul", "max", "mean", "name",
+    "narrow_products", "ones_like", "pack", "parallel_map", "peak_memory", "permute_dims", "pi",
+    "reshape", "sigmoid", "sin", "sqrt", "stack", "sum", "summed_cross_entropy", "synchronize",
+    "take", "tanh", "to_numpy", "top_k", "where", "zeros", "zeros_like",
 ]
 # fmt: on
 
 name = "cupy"
+narrow_products = True
 
 
 def to_numpy(x: Any, /) -> Any:
@@ -87,45 +90,40 @@ def synchronize() -> None:
 
 
 def index_add(n: int, ids: Any, values: Any, /) -> Any:
-    """Add up the rows that share an index (see `tinyllm.backend.Backend`).
+    """Add up the rows that share an index, in their order (see `tinyllm.backend.Backend`).
 
-    Float atomics: the order of the additions, so the last digits, differ from run to run.
+    16-bit numbers are summed in float32.
     """
-    out = cp.zeros((n, values.shape[-1]), dtype=values.dtype)
-    cp.add.at(out, ids, values)
-    return out
+    wide = cp.float32 if values.dtype in NARROW else values.dtype
+    return kernels.index_add(device(), n, ids, values.astype(wide)).astype(values.dtype)
 
 
 def top_k(x: Any, k: int, /) -> Any:
     """Return where the k largest of each row are: CuPy's sort keeps the order of equals."""
-    return cp.argsort(-x, axis=-1)[..., :k]
+    wide = x.astype(cp.float32) if x.dtype in NARROW else x  # Thrust sorts no bfloat16
+    return cp.argsort(-wide, axis=-1)[..., :k]
 
 
-def linear(x: Any, weight: Any, /) -> Any:
-    """Multiply rows by a stored matrix, y = x Wᵀ (see `tinyllm.backend.Backend`)."""
-    return x @ weight.T
+def where(condition: Any, x1: Any, x2: Any, /) -> Any:
+    """Choose element by element; of bfloat16, which CuPy's own would widen, the bits."""
+    if x1.dtype == x2.dtype == NARROW[0]:
+        return cp.where(condition, x1.view("uint16"), x2.view("uint16")).view(x1.dtype)
+    return cp.where(condition, x1, x2)
 
 
-def pack(weights: Sequence[Any], /) -> Any:
-    """Return a single matrix as it is, and leave several apart."""
-    return weights[0] if len(weights) == 1 else None
+def sigmoid(x: Any, /) -> Any:
+    """The logistic function, 1 / (1 + exp(-x))."""
+    return _widened(special.expit, x)
 
 
-def attention_forward(
-    q: Any, k: Any, v: Any, bias: Any = None, /, **options: Any
-) -> tuple[Any, Any]:
-    """Mix values by how well queries match keys, by the formula."""
-    return formula.attention_forward(sys.modules[__name__], q, k, v, bias, **options)
+def erf(x: Any, /) -> Any:
+    """The error function."""
+    return _widened(special.erf, x)
 
 
-def attention_backward(dy: Any, saved: Any, /) -> tuple[Any, Any, Any, Any]:
-    """Return the gradients of `attention_forward`, dq, dk, dv and dbias."""
-    return formula.attention_backward(sys.modules[__name__], dy, saved)
-
-
-def summed_cross_entropy(logits: Any, targets: Any, /, **options: float) -> tuple[Any, Any]:
-    """Return the loss of a batch and its gradient, by the formula."""
-    return losses.summed_cross_entropy(sys.modules[__name__], logits, targets, **options)
+def _widened(f: Callable[[Any], Any], x: Any) -> Any:
+    """Apply in float32 what has no form, or one of another dtype, for 16 bits."""
+    return f(x.astype(cp.float32)).astype(x.dtype) if x.dtype in NARROW else f(x)
 
 
 def parallel_map(f: Callable[[Any], Any], items: Sequence[Any], /) -> list[Any]:

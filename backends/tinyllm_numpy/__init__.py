@@ -1,5 +1,7 @@
 """The NumPy backend: runs everywhere, and is what the other backends are tested against."""
 
+import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,7 @@ from numpy import (
     zeros_like,
 )
 
+from tinyllm import memory
 from tinyllm_numpy.attention import tiled_backward as attention_backward
 from tinyllm_numpy.attention import tiled_forward as attention_forward
 from tinyllm_numpy.erf import erf
@@ -43,15 +46,16 @@ from tinyllm_numpy.threads import parallel_map
 # fmt: off
 __all__ = [
     "abs", "any", "arange", "asarray", "astype", "attention_backward", "attention_forward", "bool",
-    "broadcast_to", "concat", "cos", "erf", "exp", "expand_dims", "float32", "float64", "index_add",
-    "inf", "int64", "linear", "log", "matmul", "max", "mean", "name", "ones_like", "pack",
-    "parallel_map", "permute_dims", "pi", "reshape", "sigmoid", "sin", "sqrt", "stack", "sum",
-    "summed_cross_entropy", "synchronize", "take", "tanh", "to_numpy", "top_k", "where",
-    "zeros", "zeros_like",
+    "broadcast_to", "concat", "cos", "erf", "exp", "expand_dims", "float32", "float64",
+    "free_memory", "index_add", "inf", "int64", "linear", "log", "matmul", "max", "mean", "name",
+    "narrow_products", "ones_like", "pack", "parallel_map", "peak_memory", "permute_dims", "pi",
+    "reshape", "sigmoid", "sin", "sqrt", "stack", "sum", "summed_cross_entropy", "synchronize",
+    "take", "tanh", "to_numpy", "top_k", "where", "zeros", "zeros_like",
 ]
 # fmt: on
 
 name = "numpy"
+narrow_products = False
 
 
 # NumPy's own functions of these names take microseconds to find out what these lines know.
@@ -90,6 +94,21 @@ def to_numpy(x: Any, /) -> Any:
 
 def synchronize() -> None:
     """Do nothing: NumPy has finished when it returns."""
+
+
+def free_memory() -> int | None:
+    """Return what is left for this process (see `tinyllm.memory`)."""
+    return memory.available_memory()
+
+
+def peak_memory(call: Callable[[], Any], /) -> int:
+    """Make a call; return the most bytes that Python and NumPy took for it at a time."""
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def index_add(n: int, ids: Any, values: Any, /) -> Any:

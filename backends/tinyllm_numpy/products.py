@@ -7,11 +7,11 @@ one row      every weight is used once, so what counts is the order in which W l
 a few rows   one row after another over a block of W that stays in the cache: the copy would cost
              more than the product
 
-Weights kept as bfloat16 are widened to float32 a block at a time.
+Weights kept in 16 bits are widened to float32 a block at a time.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +49,7 @@ def pack(weights: Sequence[Any], /) -> Any:
     if isinstance(first, Quantized):
         return first if len(weights) == 1 else None
     D, C = sum(len(weight) for weight in weights), first.shape[1]
-    small = D * C * first.itemsize <= COPY_BYTES and first.dtype != bfloat16
+    small = D * C * first.itemsize <= COPY_BYTES and first.itemsize > 2
     if C < SHORT and D >= C and small:
         return Packed(np.concatenate(weights).T.copy())  # `copy` lays the columns of W in rows
     return first if len(weights) == 1 else None
@@ -61,7 +61,7 @@ def linear(x: Any, weight: Any, /) -> Any:
         return quantized_linear(x, weight)
     rows, packed = len(x), isinstance(weight, Packed)
     stored = weight.transpose.T if packed else weight
-    narrow = stored.dtype == bfloat16
+    narrow = stored.itemsize == 2
     if rows == 1 and not narrow:
         return x @ stored.T if packed else (stored @ x[0])[None]
     few = rows <= (FEW_PACKED if packed else FEW)
@@ -120,15 +120,23 @@ def _each_row(x: Any, block: Any) -> Any:
 
 
 def _widened(x: Any, weight: Any, y: Any) -> None:
-    """Widen a block of bfloat16 to float32, whose upper half has the same bits; then multiply."""
+    """Widen a block to x's dtype; then multiply."""
     D, C = weight.shape
     few = len(x) <= FEW
     height = max(1, min(D, (4 if few else 64) * BLOCK_BYTES // (C * 4)))
+    widen = _bfloat16_widener(height, C) if weight.dtype == bfloat16 else x.dtype.type
+    for start in range(0, D, height):
+        block = widen(weight[start : start + height])
+        y[:, start : start + height] = _each_row(x, block) if few else x @ block.T
+
+
+def _bfloat16_widener(height: int, C: int) -> Callable[[Any], Any]:
+    """Return what makes float32, whose upper half has the same bits, in one array for all."""
     halves = np.zeros((height, C, 2), np.uint16)
     upper = 1 if sys.byteorder == "little" else 0
-    bits = weight.view(np.uint16)
-    for start in range(0, D, height):
-        part = bits[start : start + height]
-        halves[: len(part), :, upper] = part
-        block = halves[: len(part)].reshape(len(part), 2 * C).view(np.float32)
-        y[:, start : start + height] = _each_row(x, block) if few else x @ block.T
+
+    def widen(block: Any) -> Any:
+        halves[: len(block), :, upper] = block.view(np.uint16)
+        return halves[: len(block)].reshape(len(block), 2 * C).view(np.float32)
+
+    return widen

@@ -31,10 +31,10 @@ def test_any_number_of_rows(N, D, C, dtype, rng):
     np.testing.assert_allclose(y, exact, atol=1e-13 if dtype == "float64" else 1e-4)
 
 
-@given(st.integers(1, 12), sizes, sizes, rngs)
-def test_bfloat16_is_widened_exactly(N, D, C, rng):
+@given(st.integers(1, 12), sizes, sizes, st.sampled_from([bfloat16, np.float16]), rngs)
+def test_16_bits_are_widened_exactly(N, D, C, narrow, rng):
     x = rng.standard_normal((N, C), dtype=np.float32)
-    weight = rng.standard_normal((D, C)).astype(bfloat16)
+    weight = rng.standard_normal((D, C)).astype(narrow)
     weight.flags.writeable = False  # as a mapped file is
     y = tinyllm_numpy.linear(x, tinyllm_numpy.pack([weight]))
     assert y.dtype == np.float32

@@ -94,12 +94,60 @@ def test_a_command_says_it_in_one_line_and_ends_with_3(says, tmp_path, capsys):
     assert err.startswith("error: the cupy backend needs ")
 
 
-def test_a_full_gpu_is_one_line(monkeypatch, tmp_path, capsys):
-    """CuPy's OutOfMemoryError is a MemoryError; it has the sizes in it."""
+class OutOfMemoryError(MemoryError):
+    """As CuPy has it; the sizes are in what it says."""
 
+    __module__ = "cupy.cuda.memory"
+
+
+def failing(monkeypatch, error):
     def fail(*args, **options):
-        raise MemoryError("Out of memory allocating 1,073,741,824 bytes (allocated so far: 7)")
+        raise error
 
     monkeypatch.setattr("tinyllm.model.load", fail)
+
+
+@pytest.mark.parametrize(
+    ("free", "said"), [(lambda: 7_000_000, "; 7 MB are free; "), (None, "; "), ("broken", "; ")]
+)
+def test_a_full_gpu_is_one_line_with_sizes_and_the_way_out(
+    free, said, monkeypatch, tmp_path, capsys
+):
+    def broken():
+        raise CUDARuntimeError("cudaErrorUnknown")
+
+    failing(monkeypatch, OutOfMemoryError("Out of memory allocating 1,024 bytes (limit: 7)."))
+    if free is not None:
+        backend = types.SimpleNamespace(free_memory=broken if free == "broken" else free)
+        monkeypatch.setitem(sys.modules, "tinyllm_cupy", backend)
     assert main(["-m", str(tmp_path), "the", "--backend", "cupy"]) == 2
-    assert "error: not enough memory: Out of memory allocating 1,073,7" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        f"error: not enough memory on the GPU: Out of memory allocating 1,024 bytes (limit: 7)"
+        f"{said}fewer or shorter texts at once, a smaller model or --storage bfloat16 take less; "
+        f"--backend numpy runs on the CPU\n"
+    )
+
+
+def test_memory_that_python_lacks_is_one_line(monkeypatch, tmp_path, capsys):
+    failing(monkeypatch, MemoryError())
+    monkeypatch.setattr("tinyllm.cli.out_of_memory.available_memory", lambda: None)
+    assert main(["-m", str(tmp_path), "the"]) == 2
+    assert capsys.readouterr().err == (
+        "error: not enough memory; fewer or shorter texts at once, a smaller model or --storage "
+        "bfloat16 take less\n"
+    )
+
+
+def test_a_gpu_that_fails_is_one_line(monkeypatch, tmp_path, capsys):
+    class Failed(CUDARuntimeError):
+        __module__ = "cupy_backends.cuda.api.runtime"
+
+    failing(monkeypatch, Failed("cudaErrorIllegalAddress: an illegal memory access"))
+    assert main(["-m", str(tmp_path), "the", "--backend", "cupy"]) == 3
+    assert capsys.readouterr().err == (
+        "error: the GPU failed: cudaErrorIllegalAddress: an illegal memory access; python -m "
+        "tinyllm doctor says what it finds\n"
+    )
+    failing(monkeypatch, RuntimeError("ours"))
+    with pytest.raises(RuntimeError, match="ours"):
+        main(["-m", str(tmp_path), "the"])

@@ -6,6 +6,8 @@ import json
 import pytest
 
 from cli.commands import refused
+from emulator import cupy_stand_in
+from emulator.module import COMPILER
 from tinyllm.bench import main
 from tinyllm.cli.bench.attention import KINDS
 
@@ -60,6 +62,15 @@ def test_scores_that_do_not_fit_are_left_out(monkeypatch, capsys):
     assert "formula" not in out
     assert "flash" in out
     assert "formula, 8 tokens: left out" in err
+
+
+@pytest.mark.skipif(COMPILER is None, reason="no g++ to compile kernels with")
+def test_attention_is_timed_on_the_backend_that_is_named(monkeypatch, rows):
+    xp = cupy_stand_in.load()
+    monkeypatch.setattr("tinyllm.backend.get_backend", {"cupy": xp}.get)
+    for row in rows("attention", *SMALL, "--backend", "cupy", "--backward"):
+        assert row["milliseconds"] > 0
+        assert row["peak MB"] == 400  # of the stand-in's pool
 
 
 def test_decoding_says_how_fast_and_how_much_it_reads(model, rows):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tinyllm
+import tinyllm_numpy
 from cli.commands import in_terminal, refused, start
 from tinyllm.cli.progress import Progress, duration
 from tinyllm.models.experts import Experts
@@ -120,6 +121,35 @@ def test_a_run_in_two_sittings_is_the_whole_run(text, tmp_path, capsys):
     assert [row["step"] for row in rows(parts)] == [1, 2, 3]
     assert main(["--resume", str(parts)]) == 0
     assert (whole / "model.safetensors").read_bytes() == (parts / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_mixed_precision_goes_on_as_it_began(precision, text, tmp_path, capsys):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train(text, whole, "--precision", precision) == 0
+    assert train(text, parts, "--precision", precision, "--until=2") == 0
+    assert main(["--resume", str(parts)]) == 0
+    for name in ("model.safetensors", "checkpoints/step-00000004.safetensors"):
+        assert files(whole)[name] == files(parts)[name], name
+    scales = [row.get("loss_scale") for row in rows(parts)]
+    assert scales == [1024.0 if precision == "float16" else None] * 4
+    capsys.readouterr()
+    assert main(["--resume", str(parts), "--precision=float32", "--steps=5"]) == 2
+    assert "was written with precision" in capsys.readouterr().err
+    assert train(text, tmp_path / "wide", "--precision", precision, "--dtype=float64") == 2
+    assert f"precision {precision} keeps weights in float32" in capsys.readouterr().err
+
+
+def test_more_memory_than_there_is_is_refused_and_leaves_nothing(
+    text, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(tinyllm_numpy, "free_memory", lambda: 1000)
+    out = tmp_path / "out"
+    assert train(text, out) == 2
+    assert "error: training takes about " in capsys.readouterr().err
+    assert not out.exists() or not any(out.glob("*.safetensors"))
+    assert train(text, out, "--force") == 0
+    assert "force" not in json.loads((out / "run.json").read_text())
 
 
 def test_a_run_that_is_done_says_so(text, tmp_path, capsys):

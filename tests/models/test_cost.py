@@ -63,10 +63,13 @@ def test_the_arithmetic_is_that_of_the_products_of_a_forward_pass(config, T):
     assert flops == T * (itself + T * each_before)
 
 
-def test_memory_is_refused_with_the_way_out(monkeypatch):
+def test_memory_is_refused_with_the_way_out():
     config = tiny_config()
     enough = memory_needed(config, 7, "float32")
-    monkeypatch.setattr("tinyllm.models.cost.available_memory", lambda: enough)
-    check_memory(config, 7, "float32", "here")
-    with pytest.raises(UsageError, match=r"here: needs about .* of memory are available; --force"):
-        check_memory(config, 8, "float32", "here")
+    check_memory(config, 7, "float32", "here", None, enough)
+    check_memory(config, 8, "float32", "here", None, None)
+    said = r"here: needs about .* of memory are available; --force .*, --storage bfloat16 takes"
+    with pytest.raises(UsageError, match=said):
+        check_memory(config, 8, "float32", "here", None, enough)
+    with pytest.raises(UsageError, match=r"--force tries all the same$"):
+        check_memory(config, 800, "float32", "here", "bfloat16", enough)

@@ -1,6 +1,7 @@
 """tinyllm.models.packing: packed parameters give the same scores."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 
 from tiny import configs, random_params, tiny_config, tree_of
@@ -23,6 +24,8 @@ def test_packed_and_plain_agree(xp, config):
 def test_projections_of_the_same_rows_become_one_and_the_tree_is_left_alone(xp):
     p = tree_of(xp, random_params(tiny_config()))
     attention = pack_params(xp, p)["model"]["layers"]["0"]["self_attn"]
+    if xp.pack([xp.zeros((2, 3), dtype=xp.float64)] * 2) is None:
+        pytest.skip("this backend leaves matrices apart")
     assert isinstance(attention["q_proj+k_proj+v_proj"], Joined)
     assert "q_proj" not in attention
     assert "q_proj" in p["model"]["layers"]["0"]["self_attn"]

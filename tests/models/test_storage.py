@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import tinyllm
-from tinyllm.errors import UsageError
+from tinyllm.errors import CheckpointError, UsageError
 from tinyllm.models.cost import memory_needed
+from tinyllm.models.storage import kept
 from tinyllm.ops.quantization import Quantized, dequantize
 
 
@@ -55,6 +56,24 @@ def test_what_was_rounded_has_no_gradient_and_is_not_saved(tmp_path):
     with pytest.raises(UsageError, match="without `storage` to save"):
         model.save(tmp_path / "saved")
     assert not (tmp_path / "saved").exists()
+
+
+def test_float16_keeps_ten_digits_of_two_and_refuses_what_it_has_not(shipped, tmp_path):
+    narrow, tokens = tinyllm.load(storage="float16"), np.arange(1, 41)[None]
+    for name, x in narrow.params.items():
+        assert x.dtype == (np.float16 if x.ndim == 2 else np.float32), name
+    expected = shipped.forward(tokens)
+    error = np.linalg.norm(narrow.forward(tokens) - expected) / np.linalg.norm(expected)
+    assert 0 < error < 2e-3
+    assert memory_needed(narrow.config, 0, "float32", "float16") == sum(
+        x.nbytes for x in narrow.params.values()
+    )
+    with np.errstate(over="ignore"):
+        large = kept(shipped.xp, "a.weight", np.float32([[np.inf, -6e4]]), dtype="float32",
+                     storage="float16")  # fmt: skip
+    assert np.isinf(large[0, 0])
+    with pytest.raises(CheckpointError, match=r"a.weight has the number 70000, and float16 ends"):
+        kept(shipped.xp, "a.weight", np.float32([[1, -7e4]]), dtype="float32", storage="float16")
 
 
 def test_another_word_is_refused():

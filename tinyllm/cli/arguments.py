@@ -37,9 +37,10 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         help="what to compute with (default: float32)",
     )  # fmt: skip
     group.add_argument(
-        "--storage", choices=["float32", "float64", "bfloat16", "int8", "int4"], metavar="TYPE",
-        help="how to keep matrices; bfloat16: half the memory, slower; int8, int4: a quarter and"
-        " less, rounded (default: as --dtype)",
+        "--storage", metavar="TYPE",
+        choices=["float32", "float64", "bfloat16", "float16", "int8", "int4"],
+        help="how to keep matrices; bfloat16, float16: half the memory, on the CPU slower; int8,"
+        " int4: a quarter and less, rounded (default: as --dtype)",
     )  # fmt: skip
     add_tie(group)
     group.add_argument(

@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from tinyllm.cli import interrupts
+from tinyllm.cli.out_of_memory import out_of_memory
 from tinyllm.cli.terminal import Messages, forget, is_terminal
-from tinyllm.errors import TinyllmError, UsageError
+from tinyllm.errors import BackendUnavailableError, TinyllmError, UsageError
 
 
 class Parser(argparse.ArgumentParser):
@@ -71,6 +72,14 @@ def run_command(
         except BrokenPipeError:
             forget(sys.stdout)
             return 0
+        except RuntimeError as error:
+            if debug or not type(error).__module__.startswith("cupy"):
+                raise
+            messages.say(
+                f"error: the GPU failed: {' '.join(str(error).split())}; python -m tinyllm doctor "
+                f"says what it finds"
+            )
+            return BackendUnavailableError.exit_code
         except (TinyllmError, MemoryError, OSError) as error:
             if debug and sys.stderr is not None:
                 traceback.print_exc()
@@ -84,7 +93,7 @@ def _reason(error: Exception) -> str:
     """Say what is wrong, in the words of a user."""
     match error:
         case MemoryError():
-            return f"not enough memory: {error}"
+            return out_of_memory(error)
         case OSError():  # files raise TinyllmError: this is the output
             return f"cannot write the output: {error.strerror or error}"
     return str(error)

@@ -25,7 +25,7 @@ class Progress:
             f"step {report.step}/{self._steps}",
             f"loss {report.loss:.4f}",
             f"lr {report.lr:.2e}",
-            f"norm {report.grad_norm:.2f}",
+            "skipped: overflow" if report.grad_norm is None else f"norm {report.grad_norm:.2f}",
             f"{report.counted / per_step:,.0f} tok/s" if per_step else "",
             f"{duration(per_step * (self._steps - report.step))} left",
             "" if report.val_loss is None else f"validation {report.val_loss:.4f}",

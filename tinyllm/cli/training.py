@@ -22,7 +22,7 @@ DEFAULTS: dict[str, Any] = {
     "arch": "llama", "d_model": 128, "layers": 4, "heads": 4, "tie": "yes",
     "val_fraction": 0.05, "dtype": "float32",
 }  # fmt: skip
-NOT_KEPT = ("resume", "until", "out", "backend", "quiet", "verbose", "debug", "json")
+NOT_KEPT = ("resume", "until", "out", "backend", "quiet", "verbose", "debug", "json", "force")
 STEP_FLAGS = (  # the settings of `Settings`, with the names that others give them
     (("--steps", "--max-iters"), whole, "how often to change the weights (default: 1000)"),
     (("--batch-size", "--batch_size"), whole, "windows of a batch (default: 16)"),
@@ -37,6 +37,8 @@ STEP_FLAGS = (  # the settings of `Settings`, with the names that others give th
     (("--optimizer",), str, "adamw, muon, adam, momentum, sgd or adagrad (default: adamw)"),
     (("--weight-decay",), real, "of matrices, for adamw and muon (default: 0.1)"),
     (("--clip", "--grad-clip"), real, "the longest gradient; 0: any (default: 1)"),
+    (("--precision",), str, "what is multiplied: float32, or 16 bits beside weights and sums in"
+     " float32: bfloat16, float16 (default: float32)"),
     (("--dropout",), real, "how much to drop out (default: 0)"),
     (("--label-smoothing",), real, "the part of each target that all tokens share (default: 0)"),
     (("--z-loss",), real, "how much log² of the sum of exponentials counts (default: 0)"),

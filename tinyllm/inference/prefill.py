@@ -15,6 +15,7 @@ from tinyllm.models.stack import hidden_states
 
 CHUNK = 256  # tokens, at the most: bounds the memory of activations
 SPLIT = 64  # tokens from which on there are two chunks at least
+GPU_CHUNK = 4096  # tokens: a GPU takes a chunk after another, and large ones fill it
 
 
 def prefill(
@@ -24,7 +25,8 @@ def prefill(
 
     tokens (B, T) -> hidden (B, T, D)
     """
-    starts = _starts(tokens.shape[1])
+    sizes = (GPU_CHUNK, GPU_CHUNK) if xp.name == "cupy" else (CHUNK, SPLIT)
+    starts = _starts(tokens.shape[1], *sizes)
     follow = kv.keeps_all and len(starts) > 1
     finished = [[Event() for _ in range(config.n_layers)] for _ in starts]
     stop = Event()
@@ -52,9 +54,9 @@ def prefill(
     return parts[0] if len(parts) == 1 else xp.concat(parts, axis=1)
 
 
-def _starts(T: int) -> list[tuple[int, int]]:
+def _starts(T: int, chunk: int = CHUNK, split: int = SPLIT) -> list[tuple[int, int]]:
     """Cut T tokens into chunks of nearly equal length."""
-    chunks = max(-(-T // CHUNK), 2 if T >= SPLIT else 1)
+    chunks = max(-(-T // chunk), 2 if split <= T else 1)
     cuts = [T * i // chunks for i in range(chunks + 1)]
     return list(pairwise(cuts))
 

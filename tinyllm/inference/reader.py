@@ -18,7 +18,7 @@ from tinyllm.models.architecture import Config
 from tinyllm.models.config import DecoderConfig
 from tinyllm.models.recurrent import first_state, hidden_and_state
 from tinyllm.models.recurrent_config import RecurrentConfig
-from tinyllm.models.stack import computed_in, hidden_states
+from tinyllm.models.stack import cached_in, hidden_states
 
 
 class Reader(Protocol):
@@ -55,7 +55,7 @@ class DecoderReader:
         """Make an empty cache."""
         self._xp, self._p, self._config = xp, p, config
         self._kv = make_cache(
-            xp, config, batch=batch, capacity=capacity, dtype=computed_in(p), padding=padding
+            xp, config, batch=batch, capacity=capacity, dtype=cached_in(xp, p), padding=padding
         )
 
     def read(self, tokens: Any, /) -> Array:

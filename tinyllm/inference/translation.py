@@ -17,7 +17,7 @@ from tinyllm.inference.kv_cache import KVCache
 from tinyllm.inference.sampling import check_range
 from tinyllm.models.seq2seq import scores_forward, source_forward, target_states
 from tinyllm.models.seq2seq_config import Seq2SeqConfig
-from tinyllm.models.stack import Source, computed_in
+from tinyllm.models.stack import Source, cached_in
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +47,7 @@ class TargetReader:
         self._xp, self._p, self._config = xp, p, config
         self._source, _, _ = source_forward(xp, xp.asarray(np.array([list(source)])), p, config)
         self._kv = KVCache(
-            xp, config.decoder, batch=1, capacity=capacity, dtype=computed_in(_decoder(p))
+            xp, config.decoder, batch=1, capacity=capacity, dtype=cached_in(xp, _decoder(p))
         )
 
     def read(self, tokens: Any) -> Any:

@@ -3,7 +3,6 @@
 from math import prod
 
 from tinyllm.errors import UsageError
-from tinyllm.memory import available_memory
 from tinyllm.models.architecture import Config, architecture
 from tinyllm.models.storage import ITEM_BYTES, kept_bytes
 from tinyllm.shown import quantity
@@ -32,15 +31,18 @@ def memory_needed(config: Config, tokens: int, dtype: str, storage: str | None =
 
 
 def check_memory(
-    config: Config, tokens: int, dtype: str, where: str, storage: str | None = None
+    config: Config, tokens: int, dtype: str, where: str, storage: str | None, free: int | None
 ) -> None:
-    """Raise UsageError where weights and KV cache take more memory than there is.
+    """Raise UsageError where weights and KV cache take more than the `free` bytes of a backend.
 
     Where the system does not tell what there is, everything passes.
     """
-    needed, available = memory_needed(config, tokens, dtype, storage), available_memory()
-    if available is not None and needed > available:
-        raise UsageError(
-            f"{where}: needs about {quantity(needed, 'B')} in {storage or dtype}, and "
-            f"{quantity(available, 'B')} of memory are available; --force tries all the same"
-        )
+    needed = memory_needed(config, tokens, dtype, storage)
+    if free is None or needed <= free:
+        return
+    narrow = quantity(memory_needed(config, tokens, dtype, "bfloat16"), "B")
+    less = f", --storage bfloat16 takes {narrow}" if storage is None and dtype == "float32" else ""
+    raise UsageError(
+        f"{where}: needs about {quantity(needed, 'B')} in {storage or dtype}, and "
+        f"{quantity(free, 'B')} of memory are available; --force tries all the same{less}"
+    )

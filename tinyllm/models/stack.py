@@ -168,6 +168,15 @@ def computed_in(p: dict[str, Any]) -> Any:
     return next(norms)["weight"].dtype
 
 
+def cached_in(xp: Backend, p: dict[str, Any]) -> Any:
+    """Return the dtype to keep keys and values in: that of the matrices, where these have 16 bits
+    and the backend attends in as many.
+    """
+    table = p["model"].get("embed_tokens")
+    narrow = xp.narrow_products and table is not None and table["weight"].dtype.itemsize == 2
+    return table["weight"].dtype if narrow else computed_in(p)
+
+
 def embed_forward(
     xp: Backend,
     tokens: Array,

@@ -1,6 +1,7 @@
 """How the weights of a loaded model are kept: as they are computed with, or in fewer bits.
 
     bfloat16      the matrices in 16 bits
+    float16       the same with more digits and less range: up to 65,504
     int8, int4    projections and head in whole numbers (`tinyllm.ops.quantization`), and the other
                   matrices, which are small, or are looked up, in 16 bits
 
@@ -13,17 +14,29 @@ from typing import Any
 import numpy as np
 
 from tinyllm.backend import Backend
+from tinyllm.errors import CheckpointError
 from tinyllm.ops.quantization import GROUP, Quantized, quantize
 
 ITEM_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 BITS = {"int8": 8, "int4": 4}
-STORAGES = ("bfloat16", *BITS)  # beside what is computed with
+HALVES = ("bfloat16", "float16")
+STORAGES = (*HALVES, *BITS)  # beside what is computed with
+HALF_MAX = 65504.0  # float16's largest number
 _TAKEN_APART = "kv_b_proj.weight"  # latent attention multiplies by parts of it
 
 
 def kept(xp: Backend, name: str, x: Any, *, dtype: str, storage: str | None) -> Any:
-    """Convert a parameter, on the host, to what the backend keeps."""
+    """Convert a parameter, on the host, to what the backend keeps.
+
+    Raises CheckpointError where it has numbers that float16 does not.
+    """
     how = _how(name, x.shape, dtype, storage)
+    if how == "float16":
+        largest = float(np.max(np.abs(x), initial=0))
+        if HALF_MAX < largest < np.inf:
+            raise CheckpointError(
+                f"{name} has the number {largest:g}, and float16 ends at 65,504: use bfloat16"
+            )
     if how not in BITS:
         return xp.asarray(np.ascontiguousarray(x).astype(how, copy=False))
     q = quantize(x, bits=BITS[how])

@@ -22,8 +22,8 @@ def linear_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[Array, Array,
     """dx = dy W,  dW = Σ dyᵀ x,  db = Σ dy,  summed over all axes but the last."""
     x, weight, bias = saved
     dy = rows(xp, dy)  # (N, D)
-    dx = xp.reshape(dy @ weight, x.shape)
-    dweight = dy.T @ rows(xp, x)
+    dx = xp.reshape(xp.matmul(dy, weight), x.shape)
+    dweight = xp.matmul(dy.T, rows(xp, x))
     dbias = None if bias is None else xp.sum(dy, axis=0)
     return dx, dweight, dbias
 

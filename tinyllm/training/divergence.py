@@ -30,7 +30,7 @@ def first_not_finite(
             return f"{name} is not finite"
     model = architecture(config)
     _, saved = model.forward(xp, model.inputs(xp, tokens), nest(params), config)
-    for path, x in _arrays(saved):
+    for path, x in saved_arrays(saved):
         if not _finite(xp, x):
             return f"the weights are finite, but what {path} computes with is not"
     for name in reversed(grads):
@@ -39,17 +39,17 @@ def first_not_finite(
     return "weights, activations and single gradients are finite, but their sums are not"
 
 
-def _arrays(saved: Saved, path: str = "") -> Iterator[tuple[str, Array]]:
+def saved_arrays(saved: Saved, path: str = "") -> Iterator[tuple[str, Array]]:
     """Walk through what a forward pass saved, in its order; dicts and lists make the names."""
     if isinstance(saved, dict):
         for name, value in saved.items():
-            yield from _arrays(value, f"{path}.{name}" if path else str(name))
+            yield from saved_arrays(value, f"{path}.{name}" if path else str(name))
     elif isinstance(saved, list):
         for index, value in enumerate(saved):
-            yield from _arrays(value, f"{path}.{index}")
+            yield from saved_arrays(value, f"{path}.{index}")
     elif isinstance(saved, tuple):
         for value in saved:
-            yield from _arrays(value, path)
+            yield from saved_arrays(value, path)
     elif hasattr(saved, "dtype") and hasattr(saved, "ndim"):
         yield path, saved
 

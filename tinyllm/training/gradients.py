@@ -20,6 +20,7 @@ from tinyllm.ops.losses import IGNORED
 from tinyllm.training.objective import CROSS_ENTROPY, Objective
 
 PIECE = 512  # tokens that are in work at once: what is kept of them fits into a cache, or nearly
+GPU_PIECE = 2**15  # tokens: a GPU has no such cache, and many cores to fill
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +43,7 @@ def batch_gradients(
     objective: Objective = CROSS_ENTROPY,
     seed: Sequence[int] = (0,),
     dropout: float = 0.0,
+    loss_scale: float | None = None,
 ) -> Gradients:
     """Sum the cross-entropy and its gradient for every parameter over the targets that count.
 
@@ -52,10 +54,11 @@ def batch_gradients(
     each, a few rows at a time, for memory then need not grow with the batch. Each half draws its
     own dropout from `seed`. So no number depends on how many workers there are, or who is faster.
 
-    What the `objective` has beside the cross-entropy is in the gradient, too.
+    What the `objective` has beside the cross-entropy is in the gradient, too. All gradients are
+    `loss_scale` times as large, where that is given, and may then not be finite.
     """
     B, T = targets.shape
-    middle, height = (B + 1) // 2, max(1, PIECE // T)
+    middle, height = (B + 1) // 2, _height(xp, T, dropout)
 
     def half(part: int) -> Gradients:
         drop = Dropout(rate=dropout, rng=np.random.default_rng([*seed, part])) if dropout else None
@@ -64,14 +67,32 @@ def batch_gradients(
         for first in range(start, stop, height):
             rows = slice(first, min(first + height, stop))
             found = gradients_at_once(
-                xp, config, p, tokens[rows], targets[rows], objective=objective, dropout=drop
-            )
+                xp, config, p, tokens[rows], targets[rows], objective=objective, dropout=drop,
+                loss_scale=loss_scale,
+            )  # fmt: skip
             total = found if total is None else _merged(total, found)
         assert total is not None
         return total
 
     first, *others = xp.parallel_map(half, range(min(B, 2)))
     return _merged(first, others[0]) if others else first
+
+
+def _height(xp: Backend, T: int, dropout: float) -> int:
+    """Return how many texts of T tokens are in work at once, in each half."""
+    piece = GPU_PIECE if xp.name == "cupy" and not dropout else PIECE  # masks go by pieces
+    return max(1, piece // T)
+
+
+def pieces(xp: Backend, B: int, T: int, *, dropout: float = 0.0) -> tuple[int, list[int]]:
+    """Return how many tokens `batch_gradients` works on at once, and in how many pieces each half.
+
+    >>> from tinyllm.backend import get_backend
+    >>> pieces(get_backend("numpy"), 7, 256)
+    (512, [2, 2])
+    """
+    height, halves = _height(xp, T, dropout), [(B + 1) // 2, B // 2]
+    return min(height, halves[0]) * T, [-(-rows // height) for rows in halves if rows]
 
 
 def gradients_at_once(
@@ -83,6 +104,7 @@ def gradients_at_once(
     *,
     objective: Objective = CROSS_ENTROPY,
     dropout: Dropout | None = None,
+    loss_scale: float | None = None,
 ) -> Gradients:
     """Go once forward and once back: the same for a few texts, all in work at once.
 
@@ -98,7 +120,11 @@ def gradients_at_once(
     counted = xp.asarray(counts, dtype=logits.dtype)
     routed, saved = model.balanced(xp, saved, objective.balance, counted)
     del logits
-    _, grads = model.backward(xp, dlogits, saved)
+    if loss_scale is None:
+        _, grads = model.backward(xp, dlogits, saved)
+    else:
+        with np.errstate(over="ignore", invalid="ignore"):  # whoever scales looks at what came out
+            _, grads = model.backward(xp, loss_scale * dlogits, saved)
     return Gradients(loss_sum=float(loss), count=int(counts.sum()), grads=grads, routed=routed)
 
 
@@ -112,8 +138,9 @@ def _merged(total: Gradients, part: Gradients) -> Gradients:
 
     A new array each time, for a model may give one gradient by two names.
     """
-    for name, grad in total.grads.items():
-        total.grads[name] = grad + part.grads.pop(name)
+    with np.errstate(invalid="ignore"):  # ∞ - ∞, where a loss scale was too large
+        for name, grad in total.grads.items():
+            total.grads[name] = grad + part.grads.pop(name)
     routed = None if total.routed is None or part.routed is None else total.routed + part.routed
     return Gradients(
         loss_sum=total.loss_sum + part.loss_sum, count=total.count + part.count,

@@ -10,6 +10,7 @@ from tinyllm.backend import Params
 from tinyllm.errors import UsageError
 from tinyllm.training.objective import Objective, read_balance
 from tinyllm.training.optimizers import OPTIMIZERS
+from tinyllm.training.precision import PRECISIONS
 from tinyllm.training.schedules import SCHEDULES
 
 AVERAGES = ("none", "ema", "mean")
@@ -47,6 +48,7 @@ class Settings:
     save_every: int = 500  # steps; 0: only at the end
     patience: int = 0  # evaluations without a lower loss, after which to stop; 0: never
     overfit_one_batch: bool = False
+    precision: str = "float32"  # of products: that of the weights, or 16 bits; see `precision`
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "seq_len", "accum", "eval_windows"):
@@ -65,6 +67,7 @@ class Settings:
         self._check("seed", 0 <= self.seed < 2**64, f"0 to {2**64 - 1}")
         for name, choices in (
             ("schedule", tuple(SCHEDULES)), ("optimizer", tuple(OPTIMIZERS)), ("average", AVERAGES),
+            ("precision", PRECISIONS),
         ):  # fmt: skip
             self._check(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
 

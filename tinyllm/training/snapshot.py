@@ -8,6 +8,7 @@ one and half of another; and equal trainers give equal bytes.
 import json
 import math
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tinyllm.errors import CheckpointError
 from tinyllm.key_reader import KeyReader
 from tinyllm.models.architecture import Config, architecture, understand
 from tinyllm.shown import plain, shown
+from tinyllm.training.loss_scale import LossScale
 from tinyllm.training.optimizers import OPTIMIZERS
 from tinyllm.training.settings import Settings
 from tinyllm.training.trainer import Trainer
@@ -114,6 +116,8 @@ def _facts(trainer: Trainer, data: str) -> dict[str, Any]:
         "position": list(trainer.position),
         "best": trainer.best if math.isfinite(trainer.best) else None,
         "since_best": trainer.since_best,
+        "updates": trainer.state["step"],
+        "loss_scale": None if trainer.loss_scale is None else asdict(trainer.loss_scale),
         "averaged": 0 if trainer.average is None else trainer.average["count"],
         "settings": trainer.settings.as_dict(),
         "config": architecture(trainer.config).write_config(trainer.config, dtype),
@@ -132,11 +136,14 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
                 f"{plain(path)}: is a training checkpoint of format {shown(facts['format'])}, and "
                 f"this tinyllm {__version__} reads {FORMAT}: use the version that wrote it"
             )
+        facts = {"updates": facts["step"], "loss_scale": None} | facts  # of older versions
+        if facts["loss_scale"] is not None:
+            facts["loss_scale"] = LossScale(**facts["loss_scale"])
         epoch, seen = facts["position"]
         numbers = (
             epoch,
             seen,
-            *(facts[key] for key in ("step", "tokens", "since_best", "averaged")),
+            *(facts[key] for key in ("step", "tokens", "since_best", "averaged", "updates")),
         )
         if not all(type(number) is int and number >= 0 for number in numbers):
             raise ValueError("a count is no whole number")
@@ -198,5 +205,6 @@ def _restore(
         trainer.average["params"] = group("average")
     epoch, seen = facts["position"]
     trainer.step, trainer.tokens, trainer.position = facts["step"], facts["tokens"], (epoch, seen)
-    trainer.state["step"] = facts["step"]
+    trainer.state["step"] = facts["updates"]  # fewer than steps, where some were skipped
+    trainer.loss_scale = facts["loss_scale"]
     trainer.best, trainer.since_best = facts["best"], facts["since_best"]

@@ -23,7 +23,9 @@ from tinyllm.training.averaging import start_average, update_average
 from tinyllm.training.clipping import clip_factor, global_norm, scaled
 from tinyllm.training.divergence import DivergedError, first_not_finite
 from tinyllm.training.gradients import Gradients, added, batch_gradients
+from tinyllm.training.loss_scale import LossScale
 from tinyllm.training.optimizers import OPTIMIZERS
+from tinyllm.training.precision import mixed_precision
 from tinyllm.training.settings import Settings
 from tinyllm.training.validation import mean_loss
 from tinyllm.training.windows import Position
@@ -54,11 +56,12 @@ class Report:
     step: int
     loss: float  # nats per token, before the step
     lr: float
-    grad_norm: float  # before clipping
+    grad_norm: float | None  # before clipping; None where the step was skipped
     counted: int  # targets of the step
     tokens: int  # targets of all steps so far
     balance: dict[str, float] | None = None  # the losses of mixtures of experts that were asked for
     expert_load: list[list[float]] | None = None  # by layer; 1 is an even share
+    loss_scale: float | None = None  # of the step's gradient, in float16
     val_loss: float | None = None  # after the step, where it was a step to evaluate
 
 
@@ -66,7 +69,8 @@ class Trainer:
     """A model in training: iterate over it, and it takes a step each time.
 
     Raises DivergedError where a loss or a gradient is not finite; the parameters are then those
-    before the step.
+    before the step. In float16 a gradient that is not finite only skips the step, while a smaller
+    loss scale is left to try.
     """
 
     def __init__(
@@ -81,9 +85,15 @@ class Trainer:
     ) -> None:
         if settings.objective().balance.weights() and getattr(config, "experts", None) is None:
             raise UsageError(f"balance is {settings.balance!r}, and the model has no experts")
+        if settings.objective().balance.weights() and settings.precision == "float16":
+            raise UsageError("balance is not scaled with the loss: use precision bfloat16")
         if settings.patience and validation is None:
             raise UsageError("patience needs validation data: it waits for their loss to fall")
         self.xp, self.config, self.data, self.settings = xp, config, data, settings
+        self.mixed = None if settings.precision == "float32" else mixed_precision(
+            xp, config, params, settings.precision
+        )  # fmt: skip
+        self.loss_scale = LossScale() if settings.precision == "float16" else None
         self.validation = validation
         self.params: Params = {name: xp.asarray(p) for name, p in params.items()}
         self.update = settings.update()
@@ -112,39 +122,55 @@ class Trainer:
     def advance(self) -> Report:
         """Take one step."""
         xp, settings, step = self.xp, self.settings, self.step + 1
-        found, position = self._gradients(step)
-        loss = found.loss_sum / max(1, found.count)
-        norm = global_norm(xp, found.grads) / max(1, found.count)
-        if not math.isfinite(loss + norm):
+        scale = None if self.loss_scale is None else self.loss_scale.scale
+        found, position = self._gradients(step, scale)
+        loss, units = found.loss_sum / max(1, found.count), max(1, found.count) * (scale or 1.0)
+        norm = global_norm(xp, found.grads) / units
+        finite = math.isfinite(loss + norm)
+        if not finite and not self._can_skip(loss):
             raise self._diverged(step, loss, norm, found.grads)
-        factor = clip_factor(norm, settings.clip) if settings.clip else 1.0
-        grads = scaled(xp, found.grads, factor / max(1, found.count))
         lr = settings.learning_rate(step)
-        self.params = self.update(xp, self.params, grads, self.state, lr=lr)
+        if finite:
+            factor = clip_factor(norm, settings.clip) if settings.clip else 1.0
+            grads = scaled(xp, found.grads, factor / units)
+            self.params = self.update(xp, self.params, grads, self.state, lr=lr)
         self.step, self.position, self.tokens = step, position, self.tokens + found.count
-        self._update_average()
+        if finite:
+            self._update_average()
+        if self.loss_scale is not None:
+            self.loss_scale.update(finite=finite)
         return Report(
-            step=step, loss=loss, lr=lr, grad_norm=norm, counted=found.count, tokens=self.tokens,
-            val_loss=self._evaluate_if_due(), **_of_experts(found),
+            step=step, loss=loss, lr=lr, grad_norm=norm if finite else None, loss_scale=scale,
+            counted=found.count, tokens=self.tokens, val_loss=self._evaluate_if_due(),
+            **_of_experts(found),
         )  # fmt: skip
+
+    def _can_skip(self, loss: float) -> bool:
+        """Say whether a gradient that is not finite may be the fault of the loss scale."""
+        return math.isfinite(loss) and self.loss_scale is not None and self.loss_scale.can_fall
 
     def evaluate(self) -> float:
         """Return the loss on the validation data, in nats per token."""
         assert self.validation is not None
         size = max(1, self.settings.batch_size // 2)  # for two batches at once
         batches = self.validation.batches(size, self.settings.eval_windows)
-        return mean_loss(self.xp, self.config, nest(self.result), batches)
+        return mean_loss(self.mixed or self.xp, self.config, self._tree(self.result), batches)
 
-    def _gradients(self, step: int) -> tuple[Gradients, Position]:
+    def _tree(self, params: Params) -> dict[str, Any]:
+        """Return the parameter tree that is computed with: 16-bit copies where products are so."""
+        return nest(params if self.mixed is None else self.mixed.copies(params))
+
+    def _gradients(self, step: int, scale: float | None) -> tuple[Gradients, Position]:
         """Sum over the micro-batches of a step; return the position behind them, too."""
-        settings, tree = self.settings, nest(self.params)
+        settings, tree = self.settings, self._tree(self.params)
         position: Position = (0, 0) if settings.overfit_one_batch else self.position
         total: Gradients | None = None
         for micro in range(settings.accum):
             tokens, targets, position = self.data.batch(position, settings.batch_size)
             found = batch_gradients(
-                self.xp, self.config, tree, tokens, targets, objective=settings.objective(),
-                seed=(settings.seed, DROPOUT, step, micro), dropout=settings.dropout,
+                self.mixed or self.xp, self.config, tree, tokens, targets,
+                objective=settings.objective(), seed=(settings.seed, DROPOUT, step, micro),
+                dropout=settings.dropout, loss_scale=scale,
             )  # fmt: skip
             total = found if total is None else added([total, found])
         assert total is not None

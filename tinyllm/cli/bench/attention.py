@@ -59,7 +59,7 @@ def bench(args: argparse.Namespace, messages: Messages) -> int:
     for n in args.lengths:
         for kind in kinds:
             messages.status(f"{kind}, {n} tokens …")
-            if kind == "formula" and not _fits(args, n):
+            if kind == "formula" and not _fits(xp, args, n):
                 messages.note(
                     f"formula, {n} tokens: left out, its scores take more memory than is free"
                 )
@@ -81,12 +81,10 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("--window is at least 1, and not with --full")
 
 
-def _fits(args: argparse.Namespace, n: int) -> bool:
-    from tinyllm.memory import available_memory
-
+def _fits(xp: "Backend", args: argparse.Namespace, n: int) -> bool:
     itemsize = 8 if args.dtype == "float64" else 4
     needed = (6 if args.backward else 4) * itemsize * args.batch * args.heads * n * n
-    return args.backend != "numpy" or needed < (available_memory() or 2**33)
+    return needed < (xp.free_memory() or 2**33)
 
 
 def _row(xp: "Backend", kind: str, n: int, args: argparse.Namespace) -> Row:

@@ -10,7 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from tinyllm.cli.arguments import add_model, load_model, whole
-from tinyllm.cli.bench.table import Row, add_output, check_output, lengths, peak_megabytes, show
+from tinyllm.cli.bench.table import Row, add_output, check_output, lengths, show
 from tinyllm.cli.command import Parser, run_command
 from tinyllm.cli.terminal import Messages
 from tinyllm.errors import UsageError
@@ -51,7 +51,7 @@ def bench(args: argparse.Namespace, messages: Messages) -> int:
 def _row(model: "Model", n: int, args: argparse.Namespace) -> Row:
     prompt = [i % model.config.vocab_size for i in range(n)]
     options: dict[str, Any] = {"max_tokens": args.tokens, "temperature": 0.0, "ignore_eos": True}
-    peak = peak_megabytes(model.xp, lambda: model.generate(prompt, **options))  # warms up, too
+    peak = model.xp.peak_memory(lambda: model.generate(prompt, **options)) / 1e6  # warms up, too
     runs = [model.generate(prompt, **options).timings for _ in range(args.repeat)]
     reading = median(run.prompt_seconds for run in runs)
     steps = sorted(run.decode_seconds / (args.tokens - 1) for run in runs)

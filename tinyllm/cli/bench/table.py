@@ -5,7 +5,6 @@ import csv
 import json
 import sys
 import time
-import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
@@ -55,31 +54,18 @@ def check_output(args: argparse.Namespace) -> None:
 
 def measured(
     xp: "Backend", call: Callable[[], Any], repeat: int
-) -> tuple[tuple[float, float], float | None]:
+) -> tuple[tuple[float, float], float]:
     """Return median and spread of the seconds of a call, and its peak memory in megabytes.
 
     Memory is measured apart, in a first run that warms up, for measuring it takes time.
     """
-    peak = peak_megabytes(xp, call)
+    peak = xp.peak_memory(call) / 1e6
     seconds = []
     for _ in range(repeat):
         start = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - start)
     return (median(seconds), max(seconds) - min(seconds)), peak
-
-
-def peak_megabytes(xp: "Backend", call: Callable[[], Any]) -> float | None:
-    """Return the most memory that a call held at a time; None where arrays are on a GPU."""
-    if xp.name != "numpy":
-        call()
-        return None
-    tracemalloc.start()
-    try:
-        call()
-        return tracemalloc.get_traced_memory()[1] / 1e6
-    finally:
-        tracemalloc.stop()
 
 
 def show(

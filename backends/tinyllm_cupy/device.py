@@ -1,0 +1,48 @@
+"""The GPU as `tinyllm_cuda` launches kernels on it."""
+
+from functools import cache
+from typing import Any
+
+import cupy as cp
+
+from tinyllm.errors import TinyllmError
+from tinyllm_cuda.launch import Device
+
+
+class KernelError(TinyllmError):
+    """A kernel that the compiler refuses; the message has its line and what is wrong there."""
+
+
+def device() -> Device:
+    """Return the GPU in use: what it can do, and how CuPy compiles for it."""
+    return _device(cp.cuda.runtime.getDevice())
+
+
+@cache
+def _device(number: int) -> Device:
+    properties = cp.cuda.runtime.getDeviceProperties(number)
+    return Device(
+        raw_module=compiled, xp=cp,
+        architecture=10 * properties["major"] + properties["minor"],
+        shared_memory=properties["sharedMemPerBlockOptin"],
+    )  # fmt: skip
+
+
+def compiled(code: str, options: tuple[str, ...]) -> Any:
+    """Compile kernels now, not at their first launch, so that what is wrong shows by its line.
+
+    Raises KernelError.
+    """
+    module = cp.RawModule(code=code, options=options)
+    try:
+        module.compile()
+    except cp.cuda.compiler.CompileException as error:
+        raise KernelError(f"a kernel does not compile: {_first_error(str(error))}") from error
+    return module
+
+
+def _first_error(message: str) -> str:
+    """Return the compiler's first complaint, which has a line's number, and that line."""
+    lines = message.splitlines() or ["no reason given"]
+    at = next((i for i, line in enumerate(lines) if "error" in line), 0)
+    return " ".join(" ".join(lines[at : at + 2]).split())
