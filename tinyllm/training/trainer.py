@@ -12,18 +12,19 @@ generator to keep.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from tinyllm.backend import Backend, Params
 from tinyllm.errors import UsageError
 from tinyllm.models.architecture import Config
-from tinyllm.params import nest
 from tinyllm.training.averaging import start_average, update_average
 from tinyllm.training.clipping import clip_factor, global_norm, scaled
 from tinyllm.training.divergence import DivergedError, first_not_finite
 from tinyllm.training.gradients import Gradients, added, batch_gradients
+from tinyllm.training.losses import Loss, next_token_loss
 from tinyllm.training.optimizers import OPTIMIZERS
+from tinyllm.training.parts import WHOLE, Parts
 from tinyllm.training.settings import Settings
 from tinyllm.training.validation import mean_loss
 from tinyllm.training.windows import Position
@@ -51,14 +52,18 @@ class Report:
     tokens: int  # targets of all steps so far
     balance: dict[str, float] | None = None  # the losses of mixtures of experts that were asked for
     expert_load: list[list[float]] | None = None  # by layer; 1 is an even share
+    terms: dict[str, float] | None = None  # what a loss of several is made of, per token
     val_loss: float | None = None  # after the step, where it was a step to evaluate
 
 
 class Trainer:
     """A model in training: iterate over it, and it takes a step each time.
 
-    `validation` is a row of tokens (N,) to evaluate on. Raises DivergedError where a loss or a
-    gradient is not finite; the parameters are then those before the step.
+    `validation` is a row of tokens (N,) to evaluate on. `params` are what changes, all of a model
+    unless `parts` say how they are in it; `loss` is what is to become small, and `facts` what it,
+    and they, must have in common with a run that is gone on with, as JSON can hold it. Raises
+    DivergedError where a loss or a gradient is not finite; the parameters are then those before the
+    step.
     """
 
     def __init__(
@@ -70,6 +75,9 @@ class Trainer:
         settings: Settings,
         *,
         validation: Any = None,
+        parts: Parts = WHOLE,
+        loss: Loss = next_token_loss,
+        facts: dict[str, Any] | None = None,
     ) -> None:
         if settings.objective().balance.weights() and getattr(config, "experts", None) is None:
             raise UsageError(f"balance is {settings.balance!r}, and the model has no experts")
@@ -77,6 +85,7 @@ class Trainer:
             raise UsageError("patience needs validation data: it waits for their loss to fall")
         self.xp, self.config, self.data, self.settings = xp, config, data, settings
         self.validation = validation
+        self.parts, self.loss, self.facts = parts, loss, facts or {}
         self.params: Params = {name: xp.asarray(p) for name, p in params.items()}
         self.update = settings.update()
         self.state = OPTIMIZERS[settings.optimizer].init(xp, self.params)
@@ -117,6 +126,7 @@ class Trainer:
         self._update_average()
         return Report(
             step=step, loss=loss, lr=lr, grad_norm=norm, counted=found.count, tokens=self.tokens,
+            terms={name: x / max(1, found.count) for name, x in found.terms.items()} or None,
             val_loss=self._evaluate_if_due(), **_of_experts(found),
         )  # fmt: skip
 
@@ -124,21 +134,23 @@ class Trainer:
         """Return the loss on the validation tokens, in nats per token."""
         settings = self.settings
         return mean_loss(
-            self.xp, self.config, nest(self.result), self.validation,
+            self.xp, self.config, self.parts.tree(self.result), self.validation,
             seq_len=settings.seq_len, batch_size=settings.batch_size, limit=settings.eval_windows,
         )  # fmt: skip
 
     def _gradients(self, step: int) -> tuple[Gradients, Position]:
         """Sum over the micro-batches of a step; return the position behind them, too."""
-        settings, tree = self.settings, nest(self.params)
+        settings, tree = self.settings, self.parts.tree(self.params)
         position: Position = (0, 0) if settings.overfit_one_batch else self.position
         total: Gradients | None = None
         for micro in range(settings.accum):
             tokens, targets, position = self.data.batch(position, settings.batch_size)
             found = batch_gradients(
-                self.xp, self.config, tree, tokens, targets, objective=settings.objective(),
-                seed=(settings.seed, DROPOUT, step, micro), dropout=settings.dropout,
+                self.xp, self.config, tree, tokens, targets, loss=self.loss,
+                objective=settings.objective(), seed=(settings.seed, DROPOUT, step, micro),
+                dropout=settings.dropout,
             )  # fmt: skip
+            found = replace(found, grads={name: found.grads[name] for name in self.params})
             total = found if total is None else added([total, found])
         assert total is not None
         return total, position
@@ -171,7 +183,8 @@ class Trainer:
         """Say where the first number is that is not finite."""
         position: Position = (0, 0) if self.settings.overfit_one_batch else self.position
         tokens, _, _ = self.data.batch(position, self.settings.batch_size)
-        where = first_not_finite(self.xp, self.config, self.params, grads, tokens)
+        tree = self.parts.tree(self.params)
+        where = first_not_finite(self.xp, self.config, tree, grads, tokens)
         what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient is {norm} long"
         return DivergedError(f"step {step}: {what}: {where}")
 
