@@ -3,8 +3,9 @@ r"""Make a model smaller: python -m tinyllm.prune --model M --calib FILE --out D
 magnitude, wanda and sparsegpt make weights of the blocks' matrices zero. The
 file stays as large; how well the model does without them is what this tells.
 linearity and influence remove whole blocks, the --remove N that matter least.
-llm-pruner removes heads and channels. Where blocks are no longer alike, no
-other program can read the model: its family is then tinyllm.
+llm-pruner removes heads and channels; minitron heads, neurons, channels and
+blocks until so many are left. Where blocks are no longer alike, no other
+program can read the model: its family is then tinyllm.
 
 DIR is a model's folder like M. Weights that are not made zero keep their bytes
 (sparsegpt changes them all), and so do the embeddings, the head, the norms.
@@ -24,6 +25,7 @@ from tinyllm.cli.new_folder import new_folder
 from tinyllm.cli.pruning import (
     DEPTH,
     GROUPS,
+    MINITRON,
     add_pruning,
     add_target,
     add_texts,
@@ -67,7 +69,7 @@ def prune(args: argparse.Namespace, messages: Messages) -> int:
         samples, measured = _texts(model, args, facts)
         if measured is not None:
             _measure(model, measured, facts["perplexity"], "before", messages)
-        change = dict.fromkeys(DEPTH, _shallower) | {GROUPS: _narrower}
+        change = dict.fromkeys(DEPTH, _shallower) | {GROUPS: _narrower, MINITRON: _sliced}
         config, tensors, more = change.get(args.method, _sparser)(model, samples, args, messages)
         facts |= more
         messages.status(f"writing {args.out} …")
@@ -213,6 +215,35 @@ def _narrower(
         "structure": choice.structure, "importance": choice.importance,
         "aggregate": choice.aggregate, "compare": choice.within, "wanted": choice.sparsity,
     }  # fmt: skip
+    return config_json, stored, said | facts
+
+
+def _sliced(
+    model: "Model", samples: Any, args: argparse.Namespace, messages: Messages
+) -> tuple[Facts, Tensors, Facts]:
+    """Return config.json, tensors of so many units and blocks, and the facts of each."""
+    from tinyllm.checkpoints import find_model, read_weights
+    from tinyllm.compression.files import sliced
+    from tinyllm.compression.minitron import BEST, Target, minitron, read_aggregates
+    from tinyllm.compression.streaming import require_decoder
+    from tinyllm.models.weights import parameters_in
+
+    config = require_decoder(model.config)
+    importance, depth_by = args.importance or BEST, args.depth_by or "perplexity"
+    batch, seq = read_aggregates(importance)
+    target = Target(
+        ffn=args.ffn, heads=args.heads, width=args.width, layers=args.layers,
+        drop=tuple(args.drop_layers or ()),
+    )  # fmt: skip
+    cut = minitron(
+        model.xp, model.params, config, target, samples, batch=batch, seq=seq,
+        depth_by=depth_by, merge=args.merge_heads, report=messages.status,
+    )  # fmt: skip
+    tensors = parameters_in(read_weights(find_model(args.model)), config)
+    to_numpy = model.xp.to_numpy
+    merged = {n: to_numpy(x).astype(tensors[n].dtype) for n, x in cut.merged.items()}
+    config_json, stored, facts = sliced(tensors | merged, config, cut.gone, cut.removed, cut.costs)
+    said = {"importance": importance, "depth_by": depth_by, "merged": args.merge_heads}
     return config_json, stored, said | facts
 
 

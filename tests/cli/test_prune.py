@@ -21,6 +21,8 @@ from tinyllm.generate import main as generate
 from tinyllm.params import nest
 from tinyllm.prune import main
 
+SHORT = ["--samples=8", "--seqlen=20", "--eval-tokens=200"]
+MINITRON = ["--method=minitron"]
 QUICK = ["--samples=8", "--seqlen=20", "--skip=down_proj", "--eval-tokens=200"]
 
 
@@ -270,6 +272,42 @@ def test_channels_go_from_the_whole_model_and_weights_alone_need_no_text(model, 
     assert generate(["-m", str(out), "the in", "-n", "3"]) == 0
 
 
+@pytest.mark.parametrize("merge", [[], ["--merge-heads"]], ids=["plain", "merged"])
+def test_minitron_keeps_so_much_and_a_plain_llama(model, text, tmp_path, capsys, merge):
+    out = tmp_path / "out"
+    prune(
+        "-m", model, "--calib", text, *MINITRON, "--ffn=4", "--heads=2", "--width=12",
+        "--layers=1", *merge, *SHORT, "--report", "--json", "--out", out,
+    )  # fmt: skip
+    facts = json.loads(capsys.readouterr().out)
+    small = tinyllm.load(out)
+    config = small.config
+    assert (config.family, config.n_layers, config.d_ff, config.d_model) == ("llama", 1, 4, 12)
+    assert (config.n_heads, config.n_kv_heads, config.head_dim) == (2, 2, 4)
+    assert facts["parameters"]["after"] == sum(x.size for x in small.params.values())
+    assert (len(facts["blocks"]), len(facts["removed"])) == (2, 1)
+    (gone,) = facts["removed"]
+    assert facts["blocks"][gone]["nats"] <= facts["blocks"][1 - gone]["nats"]
+    page = (out / "report.md").read_text()
+    assert "| model.layers.0.mlp | 7 | 3 | 0.4286 |" in page
+    assert "| block | nats | influence | |" in page
+    assert f"and removed blocks {gone}; " in page
+    before, after = read_weights(model), read_weights(out)
+    name = "model.layers.{}.mlp.down_proj.weight"
+    whole, part = before[name.format(1 - gone)], after[name.format(0)]
+    assert part.shape == (12, 4)
+    assert np.isin(part, whole).all()  # slices of the same weights
+    assert generate(["-m", str(out), "the in", "-n", "3"]) == 0
+
+
+def test_blocks_to_drop_are_named_and_no_text_is_needed(model, tmp_path, capsys):
+    prune("-m", model, *MINITRON, "--drop-layers=1", "--out", tmp_path / "out")
+    assert "minitron: removed blocks 1; " in capsys.readouterr().out
+    before, after = read_weights(model), read_weights(tmp_path / "out")
+    assert_same(after, {name: x for name, x in before.items() if "layers.1." not in name})
+    assert read_config(tmp_path / "out")["num_hidden_layers"] == 1
+
+
 def test_each_document_begins_anew_and_ids_may_be_given(model, text, tmp_path, capsys):
     (tmp_path / "docs.txt").write_text("the in<|>ab er<|>" * 60)
     words = ["--separator=<|>", "--samples=2", "--seqlen=9", "--eval-tokens=0", "--skip=down_proj"]
@@ -323,7 +361,7 @@ BAD = {
     "too few tokens": (["--method=linearity", "--remove=1", "--samples=1"], "too few for 16"),
     "storage": (["--storage=bfloat16"], "--storage has no use here"),
     "replace of wanda": (["--replace=at-once"], "wanda removes no blocks: leave out --replace"),
-    "groups of wanda": (["--layers=0-1"], "--aggregate are for llm-pruner"),
+    "groups of wanda": (["--layers=0-1"], "--importance are for llm-pruner and minitron"),
     "compare of groups": (["--compare=layer"], "--compare layer is for llm-pruner"),
     "row of groups": ([*GROUPS, "--compare=row"], "--compare row is for unstructured"),
     "pattern of groups": ([*GROUPS, "--pattern=2:4"], "--pattern and --skip are of no use"),
@@ -337,9 +375,28 @@ BAD = {
     ),
     "a layer too many": ([*GROUPS, "--layers=1-2"], "layers up to 2 are to be pruned, and the mo"),
     "no layer between": (GROUPS, "no layer is to be pruned, and the model has 2"),
-    "no layers": ([*GROUPS, "--layers=2"], "'2' is not A-B, like 1-4"),
+    "a number of layers": ([*GROUPS, "--layers=2"], "--layers N is for minitron: llm-pruner takes"),
+    "no layers": ([*GROUPS, "--layers=0"], "'0' is not A-B, like 1-4"),
+    "structure of wanda": (["--structure=block"], "--structure and --aggregate are for llm-pruner"),
     "layers backwards": ([*GROUPS, "--layers=2-1"], "'2-1' is not A-B"),
-    "importance": ([*GROUPS, "--importance=hessian"], "invalid choice: 'hessian'"),
+    "importance": ([*GROUPS, "--importance=hessian"], "--importance is 'hessian', expected one of"),
+    "ffn of wanda": (["--ffn=3"], "--merge-heads are for minitron"),
+    "nothing to keep": ([*MINITRON], "minitron is told how much to keep: give --ffn"),
+    "sparsity of minitron": ([*MINITRON, "--sparsity=0.5"], "minitron is told how much to keep"),
+    "layers both ways": ([*MINITRON, "--layers=1", "--drop-layers=0"], "give one"),
+    "layers from to": ([*MINITRON, "--layers=0-1"], "minitron takes how many are kept"),
+    "layers to drop": ([*MINITRON, "--drop-layers=x"], "'x' is not I,J, like 2,5"),
+    "all layers": ([*MINITRON, "--drop-layers=0,1"], "of which one must stay"),
+    "too many layers": ([*MINITRON, "--layers=3"], "--layers is 3, expected 1 to 2"),
+    "depth": (
+        [*MINITRON, "--ffn=3", "--depth-by=influence"],
+        "tells which blocks --layers N keeps",
+    ),
+    "merge": ([*MINITRON, "--ffn=3", "--merge-heads"], "is of use with --heads N"),
+    "ffn 0": ([*MINITRON, "--ffn=0"], "--ffn is 0, expected 1 to 7"),
+    "heads": ([*MINITRON, "--heads=3"], "--heads is 3, expected a multiple of 2 up to 4"),
+    "width": ([*MINITRON, "--width=17"], "--width is 17, expected 1 to 16"),
+    "activations": ([*MINITRON, "--ffn=3", "--importance=l3"], "expected BATCH-SEQ"),
     "layers of channels": ([*GROUPS, "--structure=channel", "--layers=0-1"], "leave out --layers"),
     "one token": ([*GROUPS, "--layers=0-1", "--seqlen=1"], "seqlen must be at least 2"),
     "samples of groups": ([*GROUPS, "--samples=0"], "samples is 0, expected at least 1"),

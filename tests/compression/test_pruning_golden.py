@@ -13,8 +13,8 @@ from tinyllm.compression.depth import fit_maps_to_dense, replace_layers
 from tinyllm.compression.groups import find_groups
 from tinyllm.compression.masks import Unstructured
 from tinyllm.compression.pruning import prune_params
+from tinyllm.compression.streaming import require_decoder
 from tinyllm.compression.taylor import group_importance, loss_slopes
-from tinyllm.models.config import DecoderConfig
 from tinyllm.models.config_json import read_config_json
 from tinyllm.models.weights import check_params, load_params
 from tinyllm.params import nest
@@ -27,9 +27,8 @@ def pruned_here(tokens):
     """The same numbers, by our own code."""
     with np.load(FILE.parents[1] / "golden" / f"{MODEL}.npz") as golden:
         tensors = {k.removeprefix("params/"): golden[k] for k in golden if k.startswith("params/")}
-        written = read_config_json(json.loads(str(golden["config"])), "golden")
-    config = check_params(tensors, written, where="golden")
-    assert isinstance(config, DecoderConfig)
+        read = read_config_json(json.loads(str(golden["config"])), "golden")
+    config = require_decoder(check_params(tensors, read, where="golden"))
     params = load_params(xp, tensors, config, dtype="float64")
     half = prune_params(xp, params, config, "wanda", Unstructured(sparsity=0.5), tokens)
     found = {name: x == 0.0 for name, x in half.items() if "_proj" in name}

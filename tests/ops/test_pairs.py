@@ -13,7 +13,7 @@ PAIRS = examples.pairs()
 EXAMPLES = {name: draw(np.random.default_rng(7)) for name, draw in examples.EXAMPLES.items()}
 # How many of the first arrays have a row for each of the batch.
 BATCHED = {"attention": 3, "recurrent": 2, "negative_sampling": 3, "glove": 5}
-BATCHED |= {"expert_weights": 2, "balance": 2}
+BATCHED |= {"expert_weights": 2, "balance": 2, "kl": 2, "reverse_kl": 2, "mean_square": 2}
 BATCHED |= {name: 3 for name in PAIRS if name.endswith("_cell") or name.startswith("flash")}
 
 

@@ -24,7 +24,7 @@ FUNCTIONS = {
 }
 CONSTANTS = {  # the tables, the weights, the counts
     "rope_half": (1, 2), "rope_interleaved": (1, 2), "negative_sampling": (2,), "glove": (4,),
-    "balance": (1,),
+    "balance": (1,), "kl": (1,), "reverse_kl": (1,), "mean_square": (1,),
 }  # fmt: skip
 
 

@@ -122,6 +122,38 @@ def cross_entropy(draw, rng):
     return [logits, targets], options, oracle
 
 
+def kl(draw, rng):
+    def oracle(logits, teacher, *, temperature):
+        q, p = ((z / temperature).log_softmax(dim=-1) for z in (logits, teacher))
+        return F.kl_div(q, p, reduction="none", log_target=True).sum(-1)
+
+    logits = vectors(draw, rng)
+    teacher = draw(scales) * rng.standard_normal(logits.shape)
+    return [logits, teacher], {"temperature": draw(st.sampled_from([0.5, 1.0, 3.0]))}, oracle
+
+
+def reverse_kl(draw, rng):
+    arrays, options, oracle = kl(draw, rng)
+    return arrays, options, lambda logits, teacher, **options: oracle(teacher, logits, **options)
+
+
+def mean_square(draw, rng):
+    def oracle(x, target):
+        return F.mse_loss(x, target, reduction="none").mean(-1)
+
+    x = vectors(draw, rng)
+    return [x, rng.standard_normal(x.shape)], {}, oracle
+
+
+def low_rank(draw, rng):
+    def oracle(x, a, b, *, scale):
+        return scale * F.linear(F.linear(x, a), b)
+
+    x, r, D = vectors(draw, rng), draw(sizes), draw(sizes)
+    a, b = rng.standard_normal((r, x.shape[-1])), rng.standard_normal((D, r))
+    return [x, a, b], {"scale": draw(st.sampled_from([1.0, 0.25]))}, oracle
+
+
 def negative_sampling(draw, rng):
     def oracle(x, targets, weight, noise, *, negatives):
         pulled = (weight * F.logsigmoid(torch.einsum("ncd,nd->nc", targets, x))).sum(1)
@@ -258,7 +290,8 @@ CASES = {
     case.__name__: case
     for case in (
         linear, embedding, relative_position, rmsnorm, layernorm, relu, gelu, gelu_tanh, silu,
-        clip, softcap, dropout, softmax, log_softmax, cross_entropy, negative_sampling, glove,
+        clip, softcap, dropout, softmax, log_softmax, cross_entropy, kl, reverse_kl, mean_square,
+        low_rank, negative_sampling, glove,
         expert_weights, balance, router_z, rope_half, rope_interleaved,
         attention, flash_attention, flash_attention1,
         torch_recurrent.tanh_cell, torch_recurrent.relu_cell, torch_recurrent.lstm_cell,

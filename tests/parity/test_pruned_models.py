@@ -7,7 +7,8 @@ import tinyllm
 from compression.test_pruning_golden import FILE, MODEL, pruned_here
 from parity.families import random_tokens
 from tinyllm.compression.llm_pruner import Choice, prune_groups
-from tinyllm.models.config import DecoderConfig
+from tinyllm.compression.minitron import Target, cut_out, minitron
+from tinyllm.compression.streaming import require_decoder
 from tinyllm.models.decoder import decoder_forward
 from tinyllm.params import nest
 
@@ -45,13 +46,30 @@ def test_the_golden_file_is_what_pytorch_says_and_so_do_we():
 def test_a_narrower_llama_is_one_for_transformers_too(tmp_path, structure):
     random_model(MODEL).save_pretrained(tmp_path / "dense")
     model = tinyllm.load(tmp_path / "dense", dtype="float64")
-    assert isinstance(model.config, DecoderConfig)
     tokens = random_tokens()
-    choice = Choice(sparsity=0.5, structure=structure, layers=range(model.config.n_layers))
+    dense = require_decoder(model.config)
+    choice = Choice(sparsity=0.5, structure=structure, layers=range(dense.n_layers))
     if structure == "channel":
         choice = Choice(sparsity=0.5, structure=structure)  # transformers wants a multiple of heads
-    _, params, config = prune_groups(model.xp, model.params, model.config, choice, tokens)
+    _, params, config = prune_groups(model.xp, model.params, dense, choice, tokens)
     assert config.blocks is None
+    tinyllm.Model(config, params, xp=model.xp).save(tmp_path / "pruned")
+    with no_complaints():
+        theirs = transformers.AutoModelForCausalLM.from_pretrained(
+            tmp_path / "pruned", dtype=torch.float64
+        ).eval()
+    ours, _ = decoder_forward(model.xp, tokens, nest(params), config)
+    np.testing.assert_allclose(ours, logits64(theirs, tokens), atol=1e-6)
+
+
+def test_what_minitron_leaves_is_a_llama_for_transformers_too(tmp_path):
+    random_model(MODEL).save_pretrained(tmp_path / "dense")
+    model = tinyllm.load(tmp_path / "dense", dtype="float64")
+    dense, tokens = require_decoder(model.config), random_tokens()
+    target = Target(ffn=dense.d_ff // 2, heads=dense.n_kv_heads, width=dense.d_model // 2, layers=1)
+    cut = minitron(model.xp, model.params, dense, target, tokens, merge=True)
+    params, config = cut_out(model.xp, model.params, dense, cut)
+    assert (config.family, config.blocks, config.n_layers) == ("llama", None, 1)
     tinyllm.Model(config, params, xp=model.xp).save(tmp_path / "pruned")
     with no_complaints():
         theirs = transformers.AutoModelForCausalLM.from_pretrained(

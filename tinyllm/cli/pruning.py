@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 WEIGHTS = ("magnitude", "wanda", "sparsegpt")  # methods that put zeros in matrices
 DEPTH = ("linearity", "influence")  # methods that remove whole blocks
 GROUPS = "llm-pruner"  # removes heads and channels
+MINITRON = "minitron"  # removes heads, neurons, channels and blocks, to so many
 SAMPLES, SEQLEN = 128, 2048
 GROUP_SAMPLES, GROUP_SEQLEN, GROUP_SPARSITY = 10, 128, 0.25  # of LLM-Pruner's paper
+ACTIVITY_SAMPLES = 1024  # of Minitron's paper
 EVALUATED = 2**15  # tokens
 IMPORTANCES = ("vector", "element1", "element2", "mix", "l1", "l2", "random")
 AGGREGATES = ("sum", "product", "max", "last")
@@ -26,8 +28,8 @@ def add_pruning(parser: argparse.ArgumentParser) -> None:
     """Add what is removed, and by what."""
     group = parser.add_argument_group("what goes")
     add = group.add_argument
-    add("--method", choices=[*WEIGHTS, *DEPTH, GROUPS], default="wanda", metavar="NAME",
-        help=f"what decides what goes: {', '.join((*WEIGHTS, *DEPTH))} or {GROUPS} "
+    add("--method", choices=[*WEIGHTS, *DEPTH, GROUPS, MINITRON], default="wanda", metavar="NAME",
+        help=f"what decides what goes: {', '.join((*WEIGHTS, *DEPTH, GROUPS))} or {MINITRON} "
         "(default: wanda)")  # fmt: skip
     add("--sparsity", "--sparsity-ratio", "--sparsity_ratio", type=real, metavar="X",
         help="the share of weights to make zero, below 1 (default: 0.5); llm-pruner: of heads and "
@@ -49,14 +51,24 @@ def add_pruning(parser: argparse.ArgumentParser) -> None:
     add("--structure", choices=["block", "channel"],
         help="llm-pruner: remove heads and feed-forward channels of blocks, or channels of the "
         "whole model (default: block)")  # fmt: skip
-    add("--layers", type=layer_range, metavar="A-B",
+    add("--layers", type=layers, metavar="A-B|N",
         help="llm-pruner: the blocks to prune, both included (default: all but the first eighth "
-        "and the last sixteenth)")  # fmt: skip
-    add("--importance", choices=IMPORTANCES, metavar="HOW",
-        help="llm-pruner: what a group is worth, one of "
-        f"{', '.join(IMPORTANCES)} (default: element1)")  # fmt: skip
+        "and the last sixteenth); minitron: how many to keep")  # fmt: skip
+    add("--importance", metavar="HOW",
+        help=f"llm-pruner: what a group is worth, one of {', '.join(IMPORTANCES)} (default: "
+        "element1); minitron: how activations are put together over texts and tokens, each one of "
+        "mean, l2, var (default: l2-mean)")  # fmt: skip
     add("--aggregate", choices=AGGREGATES,
         help="llm-pruner: how its parts are put together (default: sum)")  # fmt: skip
+    for flag, what in (("--ffn", "neurons of a feed-forward layer"),
+                       ("--heads", "query heads of a layer"),
+                       ("--width", "channels of the residual stream")):  # fmt: skip
+        add(flag, type=whole, metavar="N", help=f"minitron: how many {what} to keep")
+    add("--drop-layers", type=numbers, metavar="I,J", help="minitron: which blocks to remove")
+    add("--depth-by", choices=["perplexity", "influence"],
+        help="minitron: what tells which blocks to keep (default: perplexity)")  # fmt: skip
+    add("--merge-heads", action="store_true",
+        help="minitron: add to heads that stay what sets them apart from others")  # fmt: skip
 
 
 def add_texts(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +79,7 @@ def add_texts(parser: argparse.ArgumentParser) -> None:
         "for magnitude")  # fmt: skip
     add("--samples", "--nsamples", type=whole, metavar="N",
         help=f"how many samples of it (default: {SAMPLES}, or as many as there are; "
-        f"llm-pruner: {GROUP_SAMPLES})")  # fmt: skip
+        f"llm-pruner: {GROUP_SAMPLES}, minitron: {ACTIVITY_SAMPLES})")  # fmt: skip
     add("--seqlen", "--seq-len", type=whole, metavar="N",
         help=f"tokens of a sample (default: {SEQLEN}, or the model's context; "
         f"llm-pruner: {GROUP_SEQLEN})")  # fmt: skip
@@ -101,11 +113,14 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError(f"{args.method} removes blocks: say how many with --remove alone")
     if args.replace is not None and not depth:
         raise UsageError(f"{args.method} removes no blocks: leave out --replace")
-    of_groups = (args.structure, args.layers, args.importance, args.aggregate)
-    if not groups and any(of_groups):
-        raise UsageError("--structure, --layers, --importance and --aggregate are for llm-pruner")
+    minitron = args.method == MINITRON
+    if not groups and (args.structure or args.aggregate):
+        raise UsageError("--structure and --aggregate are for llm-pruner")
+    if not groups and not minitron and (args.layers is not None or args.importance):
+        raise UsageError("--layers and --importance are for llm-pruner and minitron")
     if groups and (args.pattern, args.skip) != (None, []):
         raise UsageError("llm-pruner removes groups: --pattern and --skip are of no use")
+    _check_minitron(args, minitron)
     if depth != (args.remove is not None):
         what = "needs --remove N" if depth else "removes no blocks: leave out --remove"
         raise UsageError(f"{args.method} {what}")
@@ -115,22 +130,63 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError(f"--eval-tokens is {args.eval_tokens}, expected 0 or at least 2")
     if groups:
         choice_of(args)
-    elif not depth:
+    elif not depth and not minitron:
         pattern_of(args)
-    args.samples = (GROUP_SAMPLES if groups else SAMPLES) if args.samples is None else args.samples
+    if args.samples is None:
+        args.samples = {GROUPS: GROUP_SAMPLES, MINITRON: ACTIVITY_SAMPLES}.get(args.method, SAMPLES)
     args.seqlen = (GROUP_SEQLEN if groups else SEQLEN) if args.seqlen is None else args.seqlen
 
 
-def layer_range(text: str) -> range:
-    """Read A-B, both included."""
+def _check_minitron(args: argparse.Namespace, minitron: bool) -> None:
+    """Refuse what is of no use to the method, or contradicts itself."""
+    widths = (args.ffn, args.heads, args.width)
+    depths = (args.drop_layers, args.depth_by)
+    if not minitron:
+        if (widths, depths, args.merge_heads) != ((None,) * 3, (None,) * 2, False):
+            raise UsageError(
+                "--ffn, --heads, --width, --drop-layers, --depth-by and --merge-heads are for "
+                "minitron"
+            )
+        return
+    if (args.sparsity, args.pattern, args.compare, args.skip) != (None, None, None, []):
+        raise UsageError("minitron is told how much to keep: say it with --ffn, --heads, --width")
+    if isinstance(args.layers, range):
+        raise UsageError("--layers A-B is for llm-pruner: minitron takes how many are kept")
+    if args.layers is not None and args.drop_layers is not None:
+        raise UsageError("--layers and --drop-layers both say what depth is left: give one")
+    if args.depth_by is not None and args.layers is None:
+        raise UsageError("--depth-by tells which blocks --layers N keeps: give that, too")
+    if args.merge_heads and args.heads is None:
+        raise UsageError("--merge-heads is of use with --heads N")
+    if all(x is None for x in (*widths, args.layers, args.drop_layers)):
+        raise UsageError(
+            "minitron is told how much to keep: give --ffn, --heads, --width, --layers or "
+            "--drop-layers"
+        )
+
+
+def numbers(text: str) -> list[int]:
+    """Read whole numbers with commas between."""
+    parts = text.split(",")
+    if not all(part.isdecimal() and int(part) < 10**6 for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not I,J, like 2,5")
+    return sorted({int(part) for part in parts})
+
+
+def layers(text: str) -> range | int:
+    """Read A-B, both included, or N."""
     first, dash, last = text.partition("-")
+    if not dash and first.isdecimal() and 0 < int(first) < 10**6:
+        return int(first)
     if not (dash and first.isdecimal() and last.isdecimal() and int(first) <= int(last) < 10**6):
-        raise argparse.ArgumentTypeError(f"{text!r} is not A-B, like 1-4")
+        raise argparse.ArgumentTypeError(f"{text!r} is not A-B, like 1-4, or a number of layers")
     return range(int(first), int(last) + 1)
 
 
 def _without_text(args: argparse.Namespace) -> bool:
-    """Whether groups are weighed by their weights alone, or by chance."""
+    """Whether what goes is told by the weights alone, by chance, or by the flags."""
+    if args.method == MINITRON:
+        return (args.ffn, args.heads, args.width, args.layers) == (None,) * 4
     return args.method == GROUPS and args.importance in ("l1", "l2", "random")
 
 
@@ -138,6 +194,12 @@ def choice_of(args: argparse.Namespace) -> "Choice":
     """Return what the flags say of LLM-Pruner."""
     from tinyllm.compression.llm_pruner import BLOCK, CHANNEL, LAYER, MODEL, Choice
 
+    if args.importance not in (None, *IMPORTANCES):
+        raise UsageError(
+            f"--importance is {args.importance!r}, expected one of {', '.join(IMPORTANCES)}"
+        )
+    if isinstance(args.layers, int):
+        raise UsageError("--layers N is for minitron: llm-pruner takes A-B, like 1-4")
     if args.compare not in (None, LAYER, MODEL):
         raise UsageError(f"--compare {args.compare} is for unstructured pruning")
     if args.structure == CHANNEL and (args.layers is not None or args.compare is not None):

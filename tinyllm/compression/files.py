@@ -9,6 +9,7 @@ from tinyllm.backend import Params, get_backend
 from tinyllm.checkpoints import release
 from tinyllm.compression.depth import BlockFacts, Maps, remove_layers, replace_layers
 from tinyllm.compression.groups import config_of, find_groups, without_groups
+from tinyllm.compression.layer_costs import BlockCost
 from tinyllm.compression.llm_pruner import Gone
 from tinyllm.compression.pruning import is_prunable
 from tinyllm.errors import ConfigError
@@ -104,6 +105,34 @@ def without(tensors: Tensors, config: DecoderConfig, gone: Gone) -> tuple[Facts,
             row = {"where": kind.where, "groups": n, "removed": went, "sparsity": went / n}
             groups.append(row)
     return _resized(stay, config, config_of(stay, config), {"groups": groups})
+
+
+def sliced(
+    tensors: Tensors,
+    config: DecoderConfig,
+    gone: Gone,
+    removed: list[int],
+    costs: list[BlockCost],
+) -> tuple[Facts, Tensors, Facts]:
+    """Return config.json, the tensors without these units and blocks, and what went from where."""
+    narrower = without_groups(get_backend("numpy"), tensors, gone)
+    middle = config_of(narrower, config)
+    stay, smaller = remove_layers(narrower, middle, removed)
+    groups = [
+        {
+            "where": kind.where,
+            "groups": len(kind),
+            "removed": len(which),
+            "sparsity": len(which) / len(kind),
+        }
+        for kind, which in gone
+    ]
+    facts: Facts = {"groups": groups} if gone else {}
+    if removed or costs:
+        facts |= {"removed": removed, "linear": False}
+    if costs:
+        facts["blocks"] = [asdict(cost) for cost in costs]
+    return _resized(stay, config, smaller, facts)
 
 
 def _resized(

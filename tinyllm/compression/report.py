@@ -32,22 +32,26 @@ def markdown(facts: Facts) -> Iterator[str]:
             shape = " × ".join(map(str, row["shape"]))
             zeros = f"{row['zeros']:,} of {row['weights']:,}"
             yield f"| {row['name']} | {shape} | {zeros} | {row['sparsity']:.6f} |"
-    elif "groups" in facts:
+    if "groups" in facts:
         yield "| module | groups | removed | sparsity |"
         yield "|---|---|---|---|"
         for row in facts["groups"]:
             numbers = f"{row['groups']} | {row['removed']} | {row['sparsity']:.4f}"
             yield f"| {row['where']} | {numbers} |"
-    else:
-        yield "| block | linearity | adjusted | without residual | influence | |"
-        yield "|---|---|---|---|---|---|"
-        for i, block in enumerate(facts["blocks"]):
-            numbers = " | ".join(
-                f"{block[key]:.4f}"
-                for key in ("linearity", "adjusted", "without_residual", "influence")
-            )
-            fate = "linear" if facts["linear"] else "removed"
-            yield f"| {i} | {numbers} | {fate if i in facts['removed'] else ''} |"
+        yield ""
+    if "blocks" in facts:
+        yield from _blocks(facts)
+
+
+def _blocks(facts: Facts) -> Iterator[str]:
+    """Yield a table of what was measured of each block."""
+    keys = list(facts["blocks"][0])
+    yield f"| block | {' | '.join(key.replace('_', ' ') for key in keys)} | |"
+    yield "|---" * (len(keys) + 2) + "|"
+    for i, block in enumerate(facts["blocks"]):
+        numbers = " | ".join(f"{block[key]:.4f}" for key in keys)
+        fate = "linear" if facts["linear"] else "removed"
+        yield f"| {i} | {numbers} | {fate if i in facts['removed'] else ''} |"
 
 
 def summary(facts: Facts) -> Iterator[str]:
@@ -82,11 +86,15 @@ def summary(facts: Facts) -> Iterator[str]:
 
 
 def _what_went(facts: Facts) -> str:
+    said = []
     if "groups" in facts:
         went, total = (sum(row[key] for row in facts["groups"]) for key in ("removed", "groups"))
-        return f"removed {went:,} of {total:,} groups, by {facts['importance']}"
-    listed = ", ".join(map(str, facts["removed"]))
-    return f"made blocks {listed} linear" if facts["linear"] else f"removed blocks {listed}"
+        said.append(f"removed {went:,} of {total:,} groups, by {facts['importance']}")
+    if "removed" in facts:
+        listed = ", ".join(map(str, facts["removed"]))
+        linear = facts["linear"]
+        said.append(f"made blocks {listed} linear" if linear else f"removed blocks {listed}")
+    return " and ".join(said)
 
 
 def draw(path: Path, facts: Facts) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinyllm.backend import Array, Backend, Saved
+from tinyllm.layers.adapted import LORA, adapted_backward, adapted_forward
 from tinyllm.ops.linear import linear_backward, linear_forward
 
 
@@ -13,13 +14,18 @@ def projection_forward(xp: Backend, x: Array, p: dict[str, Any]) -> tuple[Array,
 
     x (..., C) -> y (..., D)
 
-    Uses weight (D, C), and bias (D,) if there is one.
+    Uses weight (D, C), and bias (D,) if there is one. With lora, see `adapted`.
     """
+    if LORA in p:
+        y, saved = adapted_forward(xp, x, p)
+        return y, {LORA: saved}
     return linear_forward(xp, x, **p)
 
 
 def projection_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[Array, dict[str, Any]]:
     """dx = dy W,  dW = Σ dyᵀ x,  db = Σ dy."""
+    if isinstance(saved, dict):
+        return adapted_backward(xp, dy, saved[LORA])
     dx, dweight, dbias = linear_backward(xp, dy, saved)
     return dx, {"weight": dweight} if dbias is None else {"weight": dweight, "bias": dbias}
 

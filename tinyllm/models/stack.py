@@ -92,13 +92,19 @@ def stack_forward(
 
 
 def stack_backward(xp: Backend, dy: Array, saved: dict[str, Saved]) -> tuple[None, dict[str, Any]]:
-    """Return the gradients of the branch "model" of the parameter tree."""
+    """Return the gradients of the branch "model" of the parameter tree.
+
+    Whatever else was made of the residual stream adds its gradient there: see `with_dstreams`.
+    """
     config: StackConfig = saved["config"]
     dx, dnorm = final_norm_backward(xp, dy, config, saved["norm"])
     blocks: dict[str, Any] = {}
-    for i in reversed(range(len(saved["layers"]))):
+    laid, L = saved.get("dstreams", {}), len(saved["layers"])
+    dx = dx + laid[L] if L in laid else dx
+    for i in reversed(range(L)):
         layout = layout_of_block(config_of_block(config, i).layout)
         dx, blocks[str(i)] = layout.backward(xp, dx, saved["layers"][i])
+        dx = dx + laid[i] if i in laid else dx
     if saved["bias"] is not None:  # one for all layers
         dbias = sum(block["self_attn"].pop(BIAS) for block in blocks.values())
         dtable = {"weight": relative_position_backward(xp, dbias, saved["bias"])[1]}
@@ -108,6 +114,15 @@ def stack_backward(xp: Backend, dy: Array, saved: dict[str, Saved]) -> tuple[Non
         around["embed_positions"] = dtable
     layers = {str(i): blocks[str(i)] for i in range(len(blocks))}
     return None, {**around, "layers": layers, "norm": dnorm}
+
+
+def with_dstreams(saved: Saved, dstreams: dict[int, Array]) -> Saved:
+    """Return what was saved with gradients (B, T, D) that the residual stream has from elsewhere.
+
+    By number: 0 of what the first block is given, 1 of what it gives, and so on. That is how a loss
+    of hidden states gets back into a model.
+    """
+    return saved | {"dstreams": dstreams}
 
 
 def hidden_states(

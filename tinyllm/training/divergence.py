@@ -8,7 +8,7 @@ import numpy as np
 from tinyllm.backend import Array, Backend, Params, Saved
 from tinyllm.errors import TinyllmError
 from tinyllm.models.architecture import Config, architecture
-from tinyllm.params import nest
+from tinyllm.params import flatten
 
 
 class DivergedError(TinyllmError):
@@ -18,18 +18,18 @@ class DivergedError(TinyllmError):
 
 
 def first_not_finite(
-    xp: Backend, config: Config, params: Params, grads: Params, tokens: Any
+    xp: Backend, config: Config, p: dict[str, Any], grads: Params, tokens: Any
 ) -> str:
     """Name the first of what a step computes that has a number which is not finite.
 
     Looks at the weights, then at what the forward pass saves, layer by layer, then at the gradients
     against the order of the layers, as the backward pass computes them.
     """
-    for name, p in params.items():
-        if not _finite(xp, p):
+    for name, x in flatten(p).items():
+        if hasattr(x, "dtype") and not _finite(xp, x):
             return f"{name} is not finite"
     model = architecture(config)
-    _, saved = model.forward(xp, model.inputs(xp, tokens), nest(params), config)
+    _, saved = model.forward(xp, model.inputs(xp, tokens), p, config)
     for path, x in saved_arrays(saved):
         if not _finite(xp, x):
             return f"the weights are finite, but what {path} computes with is not"

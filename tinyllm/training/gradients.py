@@ -6,7 +6,7 @@ divides once. The mean of means is another number, which weighs a short text lik
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any
 
@@ -17,6 +17,7 @@ from tinyllm.models.architecture import Config, architecture
 from tinyllm.models.balance import Routed
 from tinyllm.ops.dropout import Dropout
 from tinyllm.ops.losses import IGNORED
+from tinyllm.training.losses import Loss, next_token_loss
 from tinyllm.training.objective import CROSS_ENTROPY, Objective
 
 PIECE = 512  # tokens that are in work at once: what is kept of them fits into a cache, or nearly
@@ -31,6 +32,7 @@ class Gradients:
     count: int
     grads: Params
     routed: Routed | None = None  # where there are mixtures of experts: what came of these
+    terms: dict[str, float] = field(default_factory=dict)  # what a loss of several is made of
 
 
 def batch_gradients(
@@ -40,12 +42,13 @@ def batch_gradients(
     tokens: Any,
     targets: Array,
     *,
+    loss: Loss = next_token_loss,
     objective: Objective = CROSS_ENTROPY,
     seed: Sequence[int] = (0,),
     dropout: float = 0.0,
     loss_scale: float | None = None,
 ) -> Gradients:
-    """Sum the cross-entropy and its gradient for every parameter over the targets that count.
+    """Sum the loss and its gradient for every parameter over the targets that count.
 
     tokens (B, T), targets (B, T)
 
@@ -54,7 +57,7 @@ def batch_gradients(
     each, a few rows at a time, for memory then need not grow with the batch. Each half draws its
     own dropout from `seed`. So no number depends on how many workers there are, or who is faster.
 
-    What the `objective` has beside the cross-entropy is in the gradient, too. All gradients are
+    What the `objective` has beside the `loss` is in the gradient, too. All gradients are
     `loss_scale` times as large, where that is given, and may then not be finite.
     """
     B, T = targets.shape
@@ -67,8 +70,8 @@ def batch_gradients(
         for first in range(start, stop, height):
             rows = slice(first, min(first + height, stop))
             found = gradients_at_once(
-                xp, config, p, tokens[rows], targets[rows], objective=objective, dropout=drop,
-                loss_scale=loss_scale,
+                xp, config, p, tokens[rows], targets[rows],
+                loss=loss, objective=objective, dropout=drop, loss_scale=loss_scale,
             )  # fmt: skip
             total = found if total is None else _merged(total, found)
         assert total is not None
@@ -102,6 +105,7 @@ def gradients_at_once(
     tokens: Any,
     targets: Array,
     *,
+    loss: Loss = next_token_loss,
     objective: Objective = CROSS_ENTROPY,
     dropout: Dropout | None = None,
     loss_scale: float | None = None,
@@ -111,21 +115,23 @@ def gradients_at_once(
     tokens (B, T), targets (B, T)
     """
     model, options = architecture(config), {} if dropout is None else {"dropout": dropout}
-    logits, saved = model.forward(xp, model.inputs(xp, tokens), p, config, **options)
-    loss, dlogits = xp.summed_cross_entropy(
-        logits, xp.asarray(targets),
-        label_smoothing=objective.label_smoothing, z_loss=objective.z_loss,
-    )  # fmt: skip
+    tokens, targets = model.inputs(xp, tokens), xp.asarray(targets)
+    logits, saved = model.forward(xp, tokens, p, config, **options)
+    found = loss(xp, logits, saved, tokens, targets, p, objective)
     counts = np.count_nonzero(np.asarray(xp.to_numpy(targets)) != IGNORED, axis=1)
     counted = xp.asarray(counts, dtype=logits.dtype)
-    routed, saved = model.balanced(xp, saved, objective.balance, counted)
+    routed, saved = model.balanced(xp, found.saved, objective.balance, counted)
     del logits
     if loss_scale is None:
-        _, grads = model.backward(xp, dlogits, saved)
+        _, grads = model.backward(xp, found.dlogits, saved)
     else:
         with np.errstate(over="ignore", invalid="ignore"):  # whoever scales looks at what came out
-            _, grads = model.backward(xp, loss_scale * dlogits, saved)
-    return Gradients(loss_sum=float(loss), count=int(counts.sum()), grads=grads, routed=routed)
+            _, grads = model.backward(xp, loss_scale * found.dlogits, saved)
+    for name, grad in found.grads.items():
+        grads[name] = grads[name] + grad if name in grads else grad
+    return Gradients(
+        loss_sum=found.loss, count=int(counts.sum()), grads=grads, routed=routed, terms=found.terms
+    )
 
 
 def added(parts: Sequence[Gradients]) -> Gradients:
@@ -142,7 +148,8 @@ def _merged(total: Gradients, part: Gradients) -> Gradients:
         for name, grad in total.grads.items():
             total.grads[name] = grad + part.grads.pop(name)
     routed = None if total.routed is None or part.routed is None else total.routed + part.routed
+    terms = {name: value + part.terms[name] for name, value in total.terms.items()}
     return Gradients(
         loss_sum=total.loss_sum + part.loss_sum, count=total.count + part.count,
-        grads=total.grads, routed=routed,
+        grads=total.grads, routed=routed, terms=terms,
     )  # fmt: skip

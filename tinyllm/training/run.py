@@ -137,7 +137,9 @@ def _what_is_left(out: Path, saved: int) -> str:
 
 def save_model(trainer: Trainer, folder: Path) -> None:
     """Write the model as it is now: weights and config."""
-    host = {name: np.asarray(trainer.xp.to_numpy(p)) for name, p in trainer.result.items()}
+    params = trainer.parts.model(trainer.xp, trainer.result)
+    host = {name: np.asarray(trainer.xp.to_numpy(p)) for name, p in params.items()}
     dtype = str(next(iter(host.values())).dtype)
     values = architecture(trainer.config).write_config(trainer.config, dtype)
     write_checkpoint(folder, values, stored_tensors(host, trainer.config))
+    trainer.parts.save(trainer.xp, trainer.result, folder)

@@ -122,6 +122,7 @@ def _facts(trainer: Trainer, data: str) -> dict[str, Any]:
         "settings": trainer.settings.as_dict(),
         "config": architecture(trainer.config).write_config(trainer.config, dtype),
         "data": data,
+        "task": trainer.facts,
     }
 
 
@@ -147,8 +148,9 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         )
         if not all(type(number) is int and number >= 0 for number in numbers):
             raise ValueError("a count is no whole number")
-        if not all(type(facts[key]) is dict for key in ("settings", "config")):
-            raise ValueError("settings and config are no objects")
+        objects = [facts["settings"], facts["config"], facts.get("task", {})]
+        if not all(type(value) is dict for value in objects):
+            raise ValueError("settings, config or task is no object")
         facts["best"] = math.inf if facts["best"] is None else float(facts["best"])
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         if isinstance(error, CheckpointError):
@@ -160,8 +162,9 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 def _check(trainer: Trainer, facts: dict[str, Any], data: str, path: Path) -> None:
     """Refuse a snapshot of another run, naming what differs."""
     own = json.loads(json.dumps(_facts(trainer, data)))
-    facts = facts | {"settings": DEFAULTS | facts["settings"]}  # which may be older than a setting
-    for kind in ("config", "settings"):
+    facts = {"task": {}} | facts  # which may be older than what is told there, or than a setting
+    facts |= {"settings": DEFAULTS | facts["settings"]}
+    for kind in ("config", "settings", "task"):
         theirs = facts[kind]
         for key in sorted(own[kind].keys() | theirs.keys()):
             if key in MAY_CHANGE and kind == "settings":

@@ -12,19 +12,20 @@ generator to keep.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from tinyllm.backend import Backend, Params
 from tinyllm.errors import UsageError
 from tinyllm.models.architecture import Config
-from tinyllm.params import nest
 from tinyllm.training.averaging import start_average, update_average
 from tinyllm.training.clipping import clip_factor, global_norm, scaled
 from tinyllm.training.divergence import DivergedError, first_not_finite
 from tinyllm.training.gradients import Gradients, added, batch_gradients
 from tinyllm.training.loss_scale import LossScale
+from tinyllm.training.losses import Loss, next_token_loss
 from tinyllm.training.optimizers import OPTIMIZERS
+from tinyllm.training.parts import WHOLE, Parts
 from tinyllm.training.precision import mixed_precision
 from tinyllm.training.settings import Settings
 from tinyllm.training.validation import mean_loss
@@ -62,11 +63,16 @@ class Report:
     balance: dict[str, float] | None = None  # the losses of mixtures of experts that were asked for
     expert_load: list[list[float]] | None = None  # by layer; 1 is an even share
     loss_scale: float | None = None  # of the step's gradient, in float16
+    terms: dict[str, float] | None = None  # what a loss of several is made of, per token
     val_loss: float | None = None  # after the step, where it was a step to evaluate
 
 
 class Trainer:
     """A model in training: iterate over it, and it takes a step each time.
+
+    `params` are what changes, all of a model unless `parts` say how they are in it; `loss` is what
+    is to become small, and `facts` what it, and they, must have in common with a run that is gone
+    on with, as JSON can hold it.
 
     Raises DivergedError where a loss or a gradient is not finite; the parameters are then those
     before the step. In float16 a gradient that is not finite only skips the step, while a smaller
@@ -82,11 +88,16 @@ class Trainer:
         settings: Settings,
         *,
         validation: HeldOut | None = None,
+        parts: Parts = WHOLE,
+        loss: Loss = next_token_loss,
+        facts: dict[str, Any] | None = None,
     ) -> None:
         if settings.objective().balance.weights() and getattr(config, "experts", None) is None:
             raise UsageError(f"balance is {settings.balance!r}, and the model has no experts")
         if settings.objective().balance.weights() and settings.precision == "float16":
             raise UsageError("balance is not scaled with the loss: use precision bfloat16")
+        if loss is not next_token_loss and settings.precision == "float16":
+            raise UsageError("of losses only that of next tokens is scaled: use precision bfloat16")
         if settings.patience and validation is None:
             raise UsageError("patience needs validation data: it waits for their loss to fall")
         self.xp, self.config, self.data, self.settings = xp, config, data, settings
@@ -95,6 +106,7 @@ class Trainer:
         )  # fmt: skip
         self.loss_scale = LossScale() if settings.precision == "float16" else None
         self.validation = validation
+        self.parts, self.loss, self.facts = parts, loss, facts or {}
         self.params: Params = {name: xp.asarray(p) for name, p in params.items()}
         self.update = settings.update()
         self.state = OPTIMIZERS[settings.optimizer].init(xp, self.params)
@@ -141,8 +153,9 @@ class Trainer:
             self.loss_scale.update(finite=finite)
         return Report(
             step=step, loss=loss, lr=lr, grad_norm=norm if finite else None, loss_scale=scale,
-            counted=found.count, tokens=self.tokens, val_loss=self._evaluate_if_due(),
-            **_of_experts(found),
+            counted=found.count, tokens=self.tokens,
+            terms={name: x / max(1, found.count) for name, x in found.terms.items()} or None,
+            val_loss=self._evaluate_if_due(), **_of_experts(found),
         )  # fmt: skip
 
     def _can_skip(self, loss: float) -> bool:
@@ -158,7 +171,7 @@ class Trainer:
 
     def _tree(self, params: Params) -> dict[str, Any]:
         """Return the parameter tree that is computed with: 16-bit copies where products are so."""
-        return nest(params if self.mixed is None else self.mixed.copies(params))
+        return self.parts.tree(params if self.mixed is None else self.mixed.copies(params))
 
     def _gradients(self, step: int, scale: float | None) -> tuple[Gradients, Position]:
         """Sum over the micro-batches of a step; return the position behind them, too."""
@@ -168,10 +181,11 @@ class Trainer:
         for micro in range(settings.accum):
             tokens, targets, position = self.data.batch(position, settings.batch_size)
             found = batch_gradients(
-                self.mixed or self.xp, self.config, tree, tokens, targets,
+                self.mixed or self.xp, self.config, tree, tokens, targets, loss=self.loss,
                 objective=settings.objective(), seed=(settings.seed, DROPOUT, step, micro),
                 dropout=settings.dropout, loss_scale=scale,
             )  # fmt: skip
+            found = replace(found, grads={name: found.grads[name] for name in self.params})
             total = found if total is None else added([total, found])
         assert total is not None
         return total, position
@@ -204,7 +218,8 @@ class Trainer:
         """Say where the first number is that is not finite."""
         position: Position = (0, 0) if self.settings.overfit_one_batch else self.position
         tokens, _, _ = self.data.batch(position, self.settings.batch_size)
-        where = first_not_finite(self.xp, self.config, self.params, grads, tokens)
+        tree = self.parts.tree(self.params)
+        where = first_not_finite(self.xp, self.config, tree, grads, tokens)
         what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient is {norm} long"
         return DivergedError(f"step {step}: {what}: {where}")
 
