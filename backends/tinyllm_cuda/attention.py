@@ -5,13 +5,14 @@ distance of `least` ≤ distance < `most` tokens before it, so causal masks and 
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from tinyllm.errors import UsageError
 from tinyllm_cuda.launch import Device, launch
-from tinyllm_cuda.tiers import KEYS, ROWS, choose, kernel
+from tinyllm_cuda.tiers import choose, kernel, key_parts, rows
 
 FAR = 2**30  # tokens: farther than any text is long
 
@@ -21,7 +22,7 @@ class Band:
     """Which keys a query sees, and what is done to q · k: scale, soft cap c tanh(S/c), slopes.
 
     Query 0 stands `offset` tokens after key 0. A soft cap of 0 is none; `slopes` (H,) are ALiBi's,
-    float32 on the device.
+    float32 on the device. Raises UsageError where the scale is not above 0.
     """
 
     scale: float
@@ -30,6 +31,16 @@ class Band:
     most: int = FAR
     softcap: float = 0.0
     slopes: Any = None
+
+    def __post_init__(self) -> None:
+        """Check what the kernels take for granted: the largest q · k is the largest score."""
+        if not self.scale > 0:
+            raise UsageError(f"attention's scale is {self.scale}, expected a number above 0")
+
+    @property
+    def plain(self) -> bool:
+        """Whether a score is q · k times the scale, and nothing else."""
+        return self.softcap == 0.0 and self.slopes is None
 
 
 def flash_forward(device: Device, q: Any, k: Any, v: Any, band: Band) -> tuple[Any, Any]:
@@ -40,19 +51,13 @@ def flash_forward(device: Device, q: Any, k: Any, v: Any, band: Band) -> tuple[A
     A query that sees nothing gives 0, and its lse is -inf. Algorithm 1 of arXiv:2307.08691. Raises
     UsageError where no kernel takes such arrays.
     """
-    tier = _tier(device, q, k, v, band=band)
+    tier = _tier(device, q, k, v)
     B, H, T, d = q.shape
     o, lse = device.xp.empty_like(q), device.xp.empty(q.shape[:3], dtype=np.float32)
-    inputs: tuple[Any, ...] = (q, k, v)
-    if tier == "wgmma" and q.size and k.size:
-        assert device.tensor_map is not None
-        inputs = tuple(device.tensor_map(x, box) for x, box in ((q, 64), (k, 128), (v, 128)))
-    elif tier == "wgmma":
-        tier = "mma"  # a tensor map of nothing is none
     if q.size:
-        forward = kernel(tier, "forward", d, q.dtype)
-        grid = (-(-T // ROWS[tier]), B * H)
-        launch(device, forward, grid, _arguments(device, tier, inputs, (o, lse), q, k, band))
+        forward = kernel(device, tier, "forward", d, q.dtype, plain=band.plain)
+        arguments = _arguments(device, (q, k, v), (o, lse), q, k, band)
+        launch(device, forward, (-(-T // rows(device, tier, d)), B * H), arguments)
     return o, lse
 
 
@@ -64,24 +69,26 @@ def flash_backward(
     Algorithm 2 of arXiv:2307.08691, in two kernels that each make the scores anew, where one that
     makes them once would have to add up dq in an order that changes.
     """
-    tier = _tier(device, q, k, v, o, do, band=band).replace("wgmma", "mma")
+    tier = _tier(device, q, k, v, o, do)
     (B, H, T, d), (K, S) = q.shape, k.shape[1:3]
     delta, xp = device.xp.empty_like(lse), device.xp
     dq, dk, dv = (xp.empty_like(x) for x in (q, k, v))
-    inputs = (q, k, v, do, lse, delta)
+    inputs, block = (q, k, v, do, lse, delta), rows(device, tier, d)
     if q.size:
-        rows, by_block = B * H * T, kernel(tier, "delta", d, q.dtype)
-        launch(device, by_block, (-(-rows * 16 // by_block.threads),), (o, do, delta, rows))
-        arguments = _arguments(device, tier, inputs, (dq,), q, k, band)
-        launch(device, kernel(tier, "backward_q", d, q.dtype), (-(-T // 64), B * H), arguments)
+        by_row = kernel(device, tier, "delta", d, q.dtype, plain=band.plain)
+        n = B * H * T
+        launch(device, by_row, (-(-n * 16 // by_row.threads),), (o, do, delta, n))
+        over_keys = kernel(device, tier, "backward_q", d, q.dtype, plain=band.plain)
+        arguments = _arguments(device, inputs, (dq,), q, k, band)
+        launch(device, over_keys, (-(-T // block), B * H), arguments)
     if k.size:
-        arguments = _arguments(device, tier, inputs, (dk, dv), q, k, band)
-        grid = (-(-S // KEYS), B * K)
-        launch(device, kernel(tier, "backward_kv", d, q.dtype), grid, arguments)
+        over_queries = kernel(device, tier, "backward_kv", d, q.dtype, plain=band.plain)
+        arguments = _arguments(device, inputs, (dk, dv), q, k, band)
+        launch(device, over_queries, (-(-S // block), B * K, key_parts(tier, d)), arguments)
     return dq, dk, dv
 
 
-def _tier(device: Device, q: Any, *others: Any, band: Band) -> str:
+def _tier(device: Device, q: Any, *others: Any) -> str:
     """Return the tier for these arrays; raise UsageError where they have none, or do not agree."""
     d = q.shape[-1]
     if any(x.dtype != q.dtype or x.shape[-1] != d for x in others):
@@ -90,23 +97,25 @@ def _tier(device: Device, q: Any, *others: Any, band: Band) -> str:
     if others[0].shape != others[1].shape or q.shape[1] % others[0].shape[1]:
         shapes = [x.shape for x in (q, *others[:2])]
         raise UsageError(f"queries, keys and values of {shapes}: their heads do not share")
-    plain = band.softcap == 0.0 and band.slopes is None
-    tier = choose(device, q.dtype, d, plain=plain)
+    tier = choose(device, q.dtype, d)
     if tier is None:
         raise UsageError(
             f"no attention kernel takes {q.dtype} heads of size {d} on compute capability "
-            f"{device.architecture / 10}" + ("" if plain else " with a soft cap or slopes")
+            f"{device.architecture / 10}"
         )
     return tier
 
 
 def _arguments(
-    device: Device, tier: str, inputs: Any, outputs: Any, q: Any, k: Any, band: Band
+    device: Device, inputs: Any, outputs: Any, q: Any, k: Any, band: Band
 ) -> tuple[Any, ...]:
     """Put a kernel's arguments in order: arrays in, arrays out, sizes, the band."""
     (_, H, T, _), (K, S) = q.shape, k.shape[1:3]
-    sizes = (H // K, T, S, band.offset, band.least, band.most, band.scale)
-    if tier != "f32":
-        return *inputs, *outputs, *sizes
-    slopes = device.xp.zeros(H, dtype=np.float32) if band.slopes is None else band.slopes
-    return *inputs, slopes, *outputs, H, *sizes, band.softcap
+    slopes = _no_slopes(device, H) if band.slopes is None else band.slopes
+    sizes = (H, H // K, T, S, band.offset, band.least, band.most)
+    return *inputs, slopes, *outputs, *sizes, band.scale, band.softcap
+
+
+@cache
+def _no_slopes(device: Device, n_heads: int) -> Any:
+    return device.xp.zeros(n_heads, dtype=np.float32)

@@ -12,7 +12,9 @@ from tinyllm_cuda import launch as launcher
 from tinyllm_cuda.launch import Device, Kernel, launch
 
 DEVICE = Device(raw_module=RawModule, xp=np, architecture=80, shared_memory=166_912)
-KERNEL = Kernel(source="scale.cu", name="scale", threads=64, macros=(("TIMES", 3),))
+KERNEL = Kernel(
+    source="scale.cu", name="scale", threads=64, shared_memory=256, macros=(("TIMES", 3),)
+)
 SOURCE = """
 extern __shared__ unsigned char shared[];
 extern "C" __global__ void scale(const float *x, float *y, int n, float plus) {
@@ -49,6 +51,13 @@ def test_integers_and_floats_reach_a_kernel_in_32_bits(folder):
 def test_a_barrier_that_not_all_threads_reach_is_an_error_and_no_hang(folder):
     with pytest.raises(RuntimeError, match="deadlock"):
         launch(DEVICE, replace(KERNEL, name="hang"), (1,), (33,))
+
+
+@needs_compiler
+def test_more_shared_memory_than_was_asked_for_is_an_error(folder):
+    x = np.zeros(64, np.float32)
+    with pytest.raises(RuntimeError, match="beyond the shared memory"):
+        launch(DEVICE, replace(KERNEL, shared_memory=252), (1,), (x, x, 64, 0.0))
 
 
 @needs_compiler

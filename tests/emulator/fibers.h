@@ -32,11 +32,6 @@ namespace emulator {
 constexpr size_t STACK_BYTES = 64 * 1024;
 enum Order { FORWARD, REVERSE, SHUFFLED };
 
-[[noreturn]] inline void refuse(const char *why) {
-  fprintf(stderr, "emulator: %s\n", why);
-  abort();
-}
-
 // A copy by cp.async: nothing moves until somebody waits for it.
 struct Copy {
   void *to;
@@ -91,6 +86,7 @@ struct Block {
   Barrier barriers[16];
   std::vector<TensorCopy> tensor_copies;
   dim3 index, grid, size;
+  unsigned shared_bytes = 0;  // that the launch asks for
   int threads = 0, living = 0;
   long idle = 0;  // switches since something last happened
   Fiber *current = nullptr;
@@ -153,6 +149,12 @@ inline void jump_to(Fiber &to) {
   block->current = &to;
   jump(from, to);
 }
+// End the launch with an error, from whatever fiber.
+[[noreturn]] inline void refuse(const char *why) {
+  block->error = why;
+  jump_to(block->host);
+  abort();
+}
 inline Fiber &next_living() {
   int i = self().linear;
   do i = block->next[i];
@@ -162,10 +164,8 @@ inline Fiber &next_living() {
 
 // Let the next fiber run. A long ring of waiting fibers without any progress is a deadlock.
 inline void yield() {
-  if (++block->idle > 64L * block->threads + 1000) {
-    block->error = "deadlock: every thread that still runs waits for one that does not come";
-    jump_to(block->host);
-  }
+  if (++block->idle > 64L * block->threads + 1000)
+    refuse("deadlock: every thread that still runs waits for one that does not come");
   Fiber &next = next_living();
   if (&next != &self()) jump_to(next);
 }
@@ -256,6 +256,8 @@ inline void begin(Block &b, long number, int order, unsigned seed) {
   }
   b.current = &b.host;
   jump_to(b.fibers[ring[0]]);
+  for (size_t i = b.shared_bytes; i < sizeof shared; i++)
+    if (shared[i] != 0xff) b.error = "a kernel wrote beyond the shared memory that it has";
 }
 
 template <class... A, size_t... I>
@@ -265,8 +267,8 @@ inline void call(void (*kernel)(A...), void **arguments, std::index_sequence<I..
 
 // Run a grid; returns what went wrong, or null.
 template <class... A>
-inline const char *launch(void (*kernel)(A...), const dim3 *grid, const dim3 *size, int order,
-                          unsigned seed, void **arguments) {
+inline const char *launch(void (*kernel)(A...), const dim3 *grid, const dim3 *size,
+                          unsigned shared_bytes, int order, unsigned seed, void **arguments) {
   long blocks = (long)grid->x * grid->y * grid->z;
   std::atomic<long> taken{0};
   std::atomic<const char *> error{nullptr};
@@ -275,6 +277,7 @@ inline const char *launch(void (*kernel)(A...), const dim3 *grid, const dim3 *si
     block = &b;
     b.grid = *grid;
     b.size = *size;
+    b.shared_bytes = shared_bytes;
     b.threads = size->x * size->y * size->z;
     b.fibers.resize(b.threads);
     b.warps.resize((b.threads + 31) / 32);
@@ -296,8 +299,8 @@ inline const char *launch(void (*kernel)(A...), const dim3 *grid, const dim3 *si
 }
 }  // namespace emulator
 
-#define EMULATOR_EXPORT(kernel)                                                                  \
-  extern "C" const char *emulator_##kernel(const dim3 *grid, const dim3 *size, int order,        \
-                                           unsigned seed, void **arguments) {                    \
-    return ::emulator::launch(kernel, grid, size, order, seed, arguments);                       \
+#define EMULATOR_EXPORT(kernel)                                                                   \
+  extern "C" const char *emulator_##kernel(const dim3 *grid, const dim3 *size, unsigned shared,   \
+                                           int order, unsigned seed, void **arguments) {          \
+    return ::emulator::launch(kernel, grid, size, shared, order, seed, arguments);                \
   }

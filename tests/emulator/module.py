@@ -58,7 +58,8 @@ class RawKernel:
         values = [by_value(x) for x in arguments]
         pointers = (ctypes.c_void_p * len(values))(*(x.ctypes.data for x in values))
         sizes = [(ctypes.c_uint * 3)(*(*size, 1, 1)[:3]) for size in (grid, block)]
-        error = self.function(*sizes, self.order, ctypes.c_uint(self.seed), pointers)
+        numbers = [ctypes.c_uint(x) for x in (shared_mem, self.order, self.seed)]
+        error = self.function(*sizes, *numbers, pointers)
         if error:
             raise RuntimeError(error.decode())
 

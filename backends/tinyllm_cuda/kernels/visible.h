@@ -1,7 +1,7 @@
 // Which keys a query sees: those at a distance of least <= distance < most tokens before it.
 //
-// Causal is least = 0, a window of w tokens most = w. Query 0 stands `offset` tokens after key 0: in a
-// text whose beginning is cached, S - T. What tiles have anything to add follows from these three.
+// Causal is least = 0, a window of w tokens most = w. Query 0 stands `offset` tokens after key 0: in
+// a text whose beginning is cached, S - T. What tiles have anything to add follows from these three.
 #pragma once
 struct Band {
   int offset, least, most;
@@ -26,5 +26,6 @@ __device__ __forceinline__ int end_query(Band band, int j0, int keys, int T) {
 }
 // Whether each of `rows` queries sees each of `keys` keys: then no single score needs to be asked.
 __device__ __forceinline__ bool all_see(Band band, int i0, int rows, int j0, int keys) {
-  return band.least <= distance(band, i0, j0 + keys - 1) && distance(band, i0 + rows - 1, j0) < band.most;
+  return band.least <= distance(band, i0, j0 + keys - 1) &&
+         distance(band, i0 + rows - 1, j0) < band.most;
 }
