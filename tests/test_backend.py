@@ -1,6 +1,8 @@
 """tinyllm.backend and the backends themselves"""
 
 import math
+import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -59,6 +61,29 @@ def test_the_protocol_is_met(xp):
     names = [n for n in (*vars(Backend), *Backend.__annotations__) if not n.startswith("_")]
     missing = [name for name in names if not hasattr(xp, name)]
     assert not missing
+
+
+def test_with_a_gpu_the_suite_runs_on_it_too():
+    """Here on a stand-in for CuPy, which comes to the tests as CuPy would."""
+    words = ["pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests/ops/test_linear.py"]
+    for value, there in (("stand-in", True), ("", False)):
+        done = subprocess.run(
+            [sys.executable, "-m", *words], capture_output=True, text=True, timeout=60, cwd=ROOT,
+            env=os.environ | {"TINYLLM_TEST_CUPY": value, "CUDA_VISIBLE_DEVICES": ""},
+        )  # fmt: skip
+        assert ("[cupy]" in done.stdout) == there, done.stdout + done.stderr
+        assert "[numpy]" in done.stdout
+
+
+def test_random_numbers_are_drawn_on_the_host():
+    """By NumPy's generators, whatever computes: nothing asks an array library for any."""
+    asked = re.compile(
+        r"\b(xp|cp|cupy|_XP)\.random|^import random$|\brandint\(|np\.random\.[a-z_]+\("
+    )
+    for folder in ("tinyllm", "backends"):
+        for path in (ROOT / folder).rglob("*.py"):
+            found = [x.group() for x in asked.finditer(path.read_text())]
+            assert set(found) <= {"np.random.default_rng("}, f"{path}: {found}"
 
 
 @given(sizes, sizes, sizes, rngs)

@@ -36,13 +36,16 @@ def doctor(args: argparse.Namespace, messages: Messages) -> int:
     """Look at everything; print the findings; return 1 where one is a problem, else 0."""
     from tinyllm.cli.findings.caches import cache_findings
     from tinyllm.cli.findings.cupy import cupy_findings
+    from tinyllm.cli.findings.kernels import kernel_findings
     from tinyllm.cli.findings.machine import machine_findings
     from tinyllm.cli.findings.python import python_findings
 
     if sys.stdout is None:
         raise UsageError("standard output is closed: there is nowhere to write the findings")
     findings = []
-    for look in (python_findings, machine_findings, cupy_findings, cache_findings):
+    for look in (
+        python_findings, machine_findings, cupy_findings, kernel_findings, cache_findings,
+    ):  # fmt: skip
         messages.status("looking …")
         findings += look()
     messages.clear()

@@ -8,8 +8,12 @@ import tinyllm
 import tinyllm_numpy
 from emulator import cupy_stand_in
 from emulator.module import COMPILER
+from tiny import random_params, tiny_config, tree_of
 from tinyllm.errors import UsageError
 from tinyllm.inference.session import Session
+from tinyllm.models.decoder import decoder_backward, decoder_forward
+from tinyllm.models.positions import Alibi
+from tinyllm.params import nest
 from tinyllm_cuda.launch import KERNELS
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no g++ to compile kernels with")
@@ -58,3 +62,20 @@ def test_it_writes_what_the_cpu_writes(load):
 def test_rounded_weights_are_refused(load):
     with pytest.raises(UsageError, match="int8 is for the numpy backend, and this is cupy"):
         load(storage="int8")
+
+
+@pytest.mark.parametrize("changes", [{"positions": Alibi()}, {"attention_softcap": 2.0}, {}])
+def test_what_models_do_to_scores_is_done_by_kernels(changes, monkeypatch):
+    config = tiny_config(n_heads=2, n_kv_heads=1, head_dim=16, **changes)
+    p, tokens = random_params(config, dtype=np.float32), np.array([[1, 2, 3, 4, 5, 6]])
+    scope, ran = xp.attention_forward.__globals__, []
+    forward = scope["flash_forward"]
+    monkeypatch.setitem(scope, "flash_forward", lambda *a: ran.append(a[-1]) or forward(*a))
+    got, saved = decoder_forward(xp, xp.asarray(tokens), tree_of(xp, p), config)
+    assert len(ran) == config.n_layers
+    wanted, saved_too = decoder_forward(tinyllm_numpy, tokens, nest(p), config)
+    np.testing.assert_allclose(xp.to_numpy(got), wanted, atol=2e-5)
+    _, grads = decoder_backward(xp, xp.ones_like(got), saved)
+    _, expected = decoder_backward(tinyllm_numpy, np.ones_like(wanted), saved_too)
+    for name, g in expected.items():
+        assert np.abs(xp.to_numpy(grads[name]) - g).max() < 1e-4 * np.abs(g).max(initial=1), name

@@ -7,14 +7,19 @@ import types
 from collections import namedtuple
 from importlib import metadata
 
+import numpy as np
 import pytest
 
+import tinyllm_numpy
 from cli.commands import run
-from tinyllm.cli.findings import caches, machine
+from emulator import cupy_stand_in
+from emulator.module import COMPILER
+from tinyllm.cli.findings import caches, kernels, machine
 from tinyllm.cli.findings import cupy as gpus
 from tinyllm.cli.findings import python as packages
 from tinyllm.cli.findings.finding import Finding
 from tinyllm.doctor import main
+from tinyllm.errors import BackendUnavailableError
 
 Wheel = namedtuple("Wheel", "metadata")
 
@@ -64,7 +69,8 @@ class CUDARuntimeError(RuntimeError):
     pass
 
 
-def gpu(count=1, cuda=13000, driver=13010, kernel=lambda *_: None, result=(2.0, 2.0, 2.0, 2.0)):
+def gpu(count=1, cuda=13000, driver=13010, kernel=lambda *_: None, result=(2.0, 2.0, 2.0, 2.0),
+        free=30_000_000_000):  # fmt: skip
     """A CuPy that answers as a real one does, with a device or without."""
 
     def device_count():
@@ -78,7 +84,7 @@ def gpu(count=1, cuda=13000, driver=13010, kernel=lambda *_: None, result=(2.0, 
         driverGetVersion=lambda: driver,
         runtimeGetVersion=lambda: cuda,
         getDeviceProperties=lambda _: {"name": b"NVIDIA A100", "major": 8, "minor": 0},
-        memGetInfo=lambda: (30_000_000_000, 40_000_000_000),
+        memGetInfo=lambda: (free, 40_000_000_000),
     )
     return types.SimpleNamespace(
         __version__="14.0.1", cuda=types.SimpleNamespace(runtime=runtime),
@@ -156,6 +162,12 @@ class TestCupy:
             "NVIDIA A100, compute capability 8.0, 30.0 GB free of 40.0, the first of 2"
         )
 
+    def test_a_gpu_that_others_have_filled(self, cupy):
+        _, device, _ = cupy(gpu(free=400_000_000))
+        assert device.status == "problem"
+        assert "0.4 GB free of 40.0" in device.what
+        assert device.advice.startswith("nvidia-smi says who has its memory; --backend numpy")
+
     @pytest.mark.parametrize("count", [0, CUDARuntimeError("cudaErrorNoDevice: no device")])
     def test_no_device(self, cupy, count):
         (found,) = cupy(gpu(count=count))
@@ -192,10 +204,100 @@ class TestCupy:
         *_, kernel = cupy(gpu(kernel=fail))
         assert kernel.status == "problem"
         assert "libnvrtc-builtins" in kernel.what
+        assert kernel.advice.endswith("python -m pip install 'cupy-cuda13x[ctk]'")
 
     def test_a_kernel_that_computes_nonsense(self, cupy):
         *_, kernel = cupy(gpu(result=(2.0, 1.0, 2.0, 2.0)))
         assert (kernel.status, kernel.what) == ("problem", "gives wrong numbers")
+
+
+@pytest.mark.skipif(COMPILER is None, reason="no g++ to compile kernels with")
+class TestKernels:
+    """The backend itself, over a stand-in for CuPy."""
+
+    @pytest.fixture
+    def xp(self, monkeypatch):
+        xp = cupy_stand_in.load()
+        both = {"cupy": xp, "numpy": tinyllm_numpy}
+        monkeypatch.setattr("tinyllm.backend.get_backend", both.get)
+        return xp
+
+    def found(self):
+        return {finding.name: finding for finding in kernels.kernel_findings()}
+
+    def test_what_runs_and_by_which_kernels(self, xp):
+        found = self.found()
+        assert {f.status for f in found.values()} == {"ok"}
+        assert found["attention"].what.startswith("as NumPy's, to ")
+        assert found["kernels"].what == "float32 f32, bfloat16 mma, float16 mma"
+        assert found["products"].what == "of 16 bits, summed in float32"
+
+    def test_without_the_backend_there_is_nothing_to_say(self, monkeypatch):
+        def fail(name):
+            raise BackendUnavailableError("no GPU")
+
+        monkeypatch.setattr("tinyllm.backend.get_backend", fail)
+        assert kernels.kernel_findings() == []
+
+    def test_a_kernel_that_does_not_compile_shows_the_line(self, xp, monkeypatch):
+        def fail(**options):
+            raise xp.device.__globals__["KernelError"]("kernel.cu(3): error: x[0] = y;")
+
+        monkeypatch.setattr(xp.device.__globals__["cp"], "RawModule", fail)
+        found = self.found()["attention"]
+        assert found.status == "problem"
+        assert "kernel.cu(3): error: x[0] = y;" in found.what
+
+    @pytest.mark.parametrize(("shared", "major"), [(10_000, 8), (166_912, 7)])
+    def test_less_shared_memory_or_an_older_gpu_is_slower(self, shared, major, xp, monkeypatch):
+        properties = cupy_stand_in.device_properties(0) | {
+            "sharedMemPerBlockOptin": shared, "major": major,
+        }  # fmt: skip
+        monkeypatch.setattr(
+            xp.device.__globals__["cp"].cuda.runtime, "getDeviceProperties", lambda _: properties
+        )
+        xp.device.__globals__["_device"].cache_clear()
+        found = self.found()
+        assert found["attention"].status == "ok"
+        assert found["kernels"].status == "–"
+        assert "in tiles of the array library" in found["kernels"].what
+        assert found["kernels"].advice == (
+            f"slower: the GPU has compute capability {major}.0 and {shared} bytes of shared memory "
+            "for a block"
+        )
+
+    def test_memory_that_runs_out_has_the_sizes_and_the_way_out(self, xp, monkeypatch):
+        def fail(*arguments):
+            raise MemoryError("Out of memory allocating 1,024 bytes")
+
+        monkeypatch.setattr(xp, "asarray", fail)
+        for found in self.found().values():
+            assert found.status == "problem"
+            assert "allocating 1,024 bytes" in found.what
+            assert "--backend numpy" in found.advice
+
+    @pytest.mark.parametrize("hide", [lambda o: 0 * o, lambda o: np.nan_to_num(o)])
+    def test_wrong_numbers_and_hidden_nan_are_problems(self, hide, xp, monkeypatch):
+        attend, multiply = xp.attention_forward, xp.matmul
+
+        def wrong(*arrays, **options):
+            o, saved = attend(*arrays, **options)
+            return xp.asarray(hide(xp.to_numpy(o))), saved
+
+        monkeypatch.setattr(xp, "attention_forward", wrong)
+        monkeypatch.setattr(xp, "matmul", lambda a, b: 2.0 * multiply(a, b))
+        found = self.found()
+        assert {found[name].status for name in ("attention", "products")} == {"problem"}
+        assert "off by" in found["attention"].what or "have NaN" in found["attention"].what
+
+    def test_a_library_that_is_missing(self, xp, monkeypatch):
+        def fail(a, b):
+            raise ImportError('Failure finding "libcublasLt.so.13"')
+
+        monkeypatch.setattr(xp, "matmul", fail)
+        found = self.found()["products"]
+        assert "libcublasLt.so.13" in found.what
+        assert "cupy-cuda13x[ctk]" in found.advice
 
 
 class TestPackages:

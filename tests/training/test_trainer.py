@@ -63,8 +63,9 @@ def test_it_learns_what_there_is_to_learn():
     assert [r.step for r in reports if r.val_loss is not None] == [15, 30]
 
 
-def test_backends_take_the_same_steps(xp):
-    options = {"config": SMALL, "dtype": np.float64, "steps": 2}
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_backends_take_the_same_steps(xp, dropout):
+    options = {"config": SMALL, "dtype": np.float64, "steps": 2, "dropout": dropout}
     ours, numpys = tiny_trainer(xp, **options), tiny_trainer(**options)
     for a, b in zip(ours, numpys):
         assert a.loss == pytest.approx(b.loss, rel=1e-10)

@@ -27,7 +27,7 @@ from tinyllm.layers.positions import (
     add_sinusoidal_halves_forward,
 )
 from tinyllm.models.rope import Rope, describe_rope, rope_frequencies, rotated
-from tinyllm.ops.alibi import alibi_bias, alibi_slopes, falcon_alibi_bias
+from tinyllm.ops.alibi import alibi_slopes, falcon_alibi_bias
 from tinyllm.ops.relative_position import relative_buckets, relative_position_forward
 from tinyllm.ops.rope import rope_tables
 
@@ -96,6 +96,8 @@ class Way:
     rotation: Callable[..., tuple[Array, Array] | None] = lambda *_, **__: None
     # (xp, config, queries, keys, dtype) -> (H, T, S), or (B, H, T, S)
     bias: Callable[..., Array | None] = lambda *_: None
+    # (xp, config, dtype) -> (H,), by which scores fall with the distance
+    slopes: Callable[..., Array | None] = lambda *_: None
     # (xp, p, config, queries, keys) -> (H, T, S) or (B, H, T, S), saved: learned, for all layers
     learned_bias: Callable[..., tuple[Array | None, Saved]] = lambda *_: (None, None)
 
@@ -119,11 +121,8 @@ def _rotation(
     return rope_tables(xp, xp.asarray(positions), frequencies, dtype=dtype, scale=rope.scale)
 
 
-def _alibi(xp: Backend, config: Any, queries: Any, keys: Any, dtype: object) -> Array:
-    """The bias (H, T, S): one for all rows, for padding moves a row's queries and keys alike."""
-    distances = np.atleast_2d(queries)[0, :, None] - np.atleast_2d(keys)[0, None, :]
-    slopes = xp.astype(xp.asarray(alibi_slopes(config.n_heads)), dtype)
-    return alibi_bias(xp, xp.asarray(distances), slopes)
+def _alibi(xp: Backend, config: Any, dtype: object) -> Array:
+    return xp.astype(xp.asarray(alibi_slopes(config.n_heads)), dtype)
 
 
 def _falcon_alibi(xp: Backend, config: Any, queries: Any, keys: Any, dtype: object) -> Array:
@@ -178,7 +177,7 @@ _WAYS: dict[type, Way] = {
     Learned: Way(
         name="learned", add_forward=_add_learned_forward, add_backward=add_learned_backward
     ),
-    Alibi: Way(name="alibi", bias=_alibi),
+    Alibi: Way(name="alibi", slopes=_alibi),
     FalconAlibi: Way(name="falcon_alibi", bias=_falcon_alibi),
     Relative: Way(name="relative", learned_bias=_relative),
     type(None): Way(name="none"),

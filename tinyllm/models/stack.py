@@ -7,6 +7,7 @@ a block consists of, the config says by name: see `layouts`, `feed_forward`, `po
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -262,12 +263,9 @@ def run_blocks(
     way, norm = way_of(positions), norm_layer(config)
     rotation = way.rotation(xp, positions, queries, config.head_dim, x.dtype, cached=cached)
     bias = way.bias(xp, config, queries, keys, x.dtype)
-    masks = {
-        window: _mask(
-            xp, PositionMask(queries=queries, keys=keys, causal=config.causal, window=window), bias
-        )
-        for window in set(config.windows)
-    }
+    slopes = way.slopes(xp, config, x.dtype)
+    rule = PositionMask(queries=queries, keys=keys, causal=config.causal, slopes=slopes)
+    masks = {window: _mask(xp, replace(rule, window=window), bias) for window in config.windows}
     for i in range(config.n_layers) if only is None else (only,):
         block = config_of_block(config, i)
         attention = _attention_layer(block, rotation=rotation)
@@ -326,11 +324,11 @@ def _cross_layer(config: StackConfig, source: Source, index: int) -> Layer:
 
 
 def _mask(xp: Backend, rule: PositionMask, bias: Array | None) -> Array | PositionMask | None:
-    """Who may attend to whom; None if all to all.
+    """Who may attend to whom; None if all to all alike.
 
     With a bias (H, T, S) or (B, H, T, S), what is added to the scores: the bias, or -inf.
     """
-    if rule.shows_all():
+    if rule.slopes is None and rule.shows_all():
         return bias
     if bias is None:
         return rule

@@ -8,6 +8,7 @@ from typing import Any
 from tinyllm.cli.findings.finding import ABSENT, OK, PROBLEM, Finding, reason
 
 _INSTALL = "python -m pip install cupy-cuda13x (cupy-cuda12x for CUDA 12)"
+_ROOM = 5e8  # bytes of a GPU that a small model needs
 _DRIVER = "update the NVIDIA driver, or install the CuPy wheel of an older CUDA"
 
 
@@ -64,8 +65,11 @@ def _devices(cupy: Any, found: str) -> list[Finding]:
     properties = runtime.getDeviceProperties(0)
     name = properties["name"]
     free, total = runtime.memGetInfo()
+    full = free < _ROOM
     findings.append(Finding(
-        name="gpu", status=OK,
+        name="gpu", status=PROBLEM if full else OK,
+        advice="nvidia-smi says who has its memory; --backend numpy runs on the CPU" if full else
+        "",
         what=f"{name.decode() if isinstance(name, bytes) else name}, compute capability "
         f"{properties['major']}.{properties['minor']}, {free / 1e9:.1f} GB free of "
         f"{total / 1e9:.1f}{f', the first of {count}' if count > 1 else ''}",
@@ -83,7 +87,8 @@ def _kernel(cupy: Any) -> Finding:
     except Exception as error:
         return Finding(
             name="kernel", status=PROBLEM, what=f"does not compile or run: {reason(error)}",
-            advice=f"the CUDA compiler may be missing; reinstall: {_INSTALL}",
+            advice="the CUDA compiler may be missing, which is in a CUDA toolkit, or: "
+            "python -m pip install 'cupy-cuda13x[ctk]'",
         )  # fmt: skip
     if not right:
         return Finding(name="kernel", status=PROBLEM, what="gives wrong numbers", advice=_DRIVER)
