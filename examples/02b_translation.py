@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few steps, in seconds")
     parser.add_argument("--seeds", type=int, default=1, metavar="N")
     args = parser.parse_args()
-    steps, d_model, asked = (40, 32, 6) if args.quick else (3000, 64, 500)
+    steps, d_model, asked = (40, 32, 6) if args.quick else (2000, 64, 500)
     right = []
     for seed in range(args.seeds):
         print(f"seed {seed}: {steps} steps of 64 pairs, d_model {d_model}")

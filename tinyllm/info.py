@@ -222,15 +222,17 @@ def _cost(described: dict[str, Any]) -> Iterator[Row]:
         yield "state", f"{quantity(cache['context'], 'B')} in float32, however long the text"
         yield "arithmetic", f"{itself} a token, wherever it stands"
         return
-    yield (
-        "KV cache",
-        f"{quantity(cache['token'], 'B')} a token in float32, {quantity(cache['context'], 'B')} "
-        f"for the whole context",
-    )
+    if cache["token"]:
+        yield (
+            "KV cache",
+            f"{quantity(cache['token'], 'B')} a token in float32, "
+            f"{quantity(cache['context'], 'B')} for the whole context",
+        )
+    which = "before it" if cache["token"] else "of its text"  # an encoder keeps none, and sees all
     yield (
         "arithmetic",
         f"{itself} a token, and {quantity(flops['each_before'], 'FLOP')} more for each token "
-        f"before it",
+        f"{which}",
     )
 
 

@@ -3,11 +3,18 @@
 import numpy as np
 import pytest
 
+import tinyllm_numpy
 from tiny import STYLES, random_params, tiny_config, tree_of
 from tinyllm.errors import UsageError
+from tinyllm.model import Model
 from tinyllm.models.decoder import decoder_forward
+from tinyllm.models.encoder import encoded
+from tinyllm.models.examples import example_config
+from tinyllm.models.examples import random_params as example_params
 from tinyllm.models.layouts import LAYOUTS
+from tinyllm.models.stack import hidden_states
 from tinyllm.models.trace import trace_names, traced
+from tinyllm.params import nest
 
 CONFIG = tiny_config()
 B, T = 2, 5
@@ -89,3 +96,16 @@ def test_every_layout_can_be_traced(xp, style):
             assert f"{at}.middle" not in seen
     np.testing.assert_allclose(seen[at], expected, atol=1e-12)
     np.testing.assert_array_equal(seen[at], seen["layers.1.input"])
+
+
+@pytest.mark.parametrize("name", ["bert", "opt-projected", "tinyllm-narrow", "gemma2"])
+def test_what_the_head_is_given_is_the_hidden_state(name):
+    """Also before a matrix that leads to a narrower table, and in encoders."""
+    config = example_config(name)
+    model = Model(config, example_params(config, np.random.default_rng(0)), xp=tinyllm_numpy)
+    _, seen = model.trace([[1, 2, 3]], ["norm", "layers.1"])
+    expected = hidden_states(tinyllm_numpy, np.array([[1, 2, 3]]), nest(model.params), config)
+    if name == "bert":
+        expected = encoded(tinyllm_numpy, np.array([[1, 2, 3]]), nest(model.params), config)
+    np.testing.assert_allclose(seen["norm"], expected, rtol=0, atol=1e-12)
+    assert seen["layers.1"].shape == expected.shape == (1, 3, config.d_model)

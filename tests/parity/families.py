@@ -116,6 +116,12 @@ CONFIGS = {
     ),
     "opt": _other("opt", **_OPT),
     "opt_post": _other("opt", **_OPT, do_layer_norm_before=False, enable_bias=False),
+    "opt_projected": _other(
+        "opt", **_OPT | {"word_embed_proj_dim": 7}, do_layer_norm_before=False
+    ),
+    "opt_projected_untied": _other(
+        "opt", **_OPT | {"word_embed_proj_dim": 7}, tie_word_embeddings=False
+    ),
     "bloom": _other("bloom", hidden_size=12, n_layer=2, n_head=6),
     "mpt": _other("mpt", d_model=12, n_layers=2, n_heads=6, max_seq_len=64),
     "mpt_clipped": _other(

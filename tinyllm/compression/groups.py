@@ -16,7 +16,7 @@ from tinyllm.backend import Backend, Params
 from tinyllm.compression.dry_run import STAYS, Axis, tied_units
 from tinyllm.errors import UsageError
 from tinyllm.models.block import blocks_of, with_blocks
-from tinyllm.models.config import EMBED_TOKENS, DecoderConfig
+from tinyllm.models.config import EMBED_TOKENS, PROJECT_IN, DecoderConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,4 +95,8 @@ def config_of(params: Params, config: DecoderConfig) -> DecoderConfig:
         if block.d_ff:
             block = replace(block, d_ff=size(i, "mlp.down_proj", 1))
         blocks[i] = block
-    return with_blocks(replace(config, d_model=params[EMBED_TOKENS].shape[1]), blocks)
+    width = params[EMBED_TOKENS].shape[1]
+    if config.embed_dim is None:
+        return with_blocks(replace(config, d_model=width), blocks)
+    d_model = params[PROJECT_IN].shape[0]
+    return with_blocks(replace(config, d_model=d_model, embed_dim=width), blocks)

@@ -13,6 +13,7 @@ from tinyllm.models.positions import Positions, table_shape
 
 EMBED_TOKENS, EMBED_POSITIONS = "model.embed_tokens.weight", "model.embed_positions.weight"
 HEAD = "lm_head.weight"
+PROJECT_IN, PROJECT_OUT = "model.project_in.weight", "model.project_out.weight"
 EMBED_NORM, FINAL_NORM = "model.embed_norm", "model.norm"
 
 
@@ -51,6 +52,7 @@ class StackConfig:
     attention_softcap: float | None = None
     qkv_clip: float | None = None
     tie_embeddings: bool = False
+    embed_dim: int | None = None  # of a token in the table, where that is not d_model
     embedding_scale: float = 1.0  # what a token's vector is multiplied by
     embedding_norm: bool = False  # whether it is normalised before the first block
     logit_softcap: float | None = None
@@ -74,12 +76,15 @@ def head_shapes(config: StackConfig) -> Shapes:
     """Return the shape of the matrix that scores tokens, unless it is the embedding table."""
     if config.tie_embeddings:
         return {}
-    return {HEAD: (config.vocab_size, config.d_model)}
+    return {HEAD: (config.vocab_size, config.embed_dim or config.d_model)}
 
 
 def stack_shapes(config: StackConfig) -> Shapes:
     """Return the shapes of the parameters of all but the head."""
-    shapes: Shapes = {EMBED_TOKENS: (config.vocab_size, config.d_model)}
+    width = config.embed_dim or config.d_model
+    shapes: Shapes = {EMBED_TOKENS: (config.vocab_size, width)}
+    if config.embed_dim is not None:
+        shapes |= {PROJECT_IN: (config.d_model, width), PROJECT_OUT: (width, config.d_model)}
     if table := table_shape(config):
         shapes[EMBED_POSITIONS] = table
     if config.embedding_norm:

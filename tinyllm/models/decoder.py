@@ -3,6 +3,7 @@
 from typing import Any
 
 from tinyllm.backend import Array, Backend, Params, Saved
+from tinyllm.layers.projection import projection_backward, projection_forward
 from tinyllm.models.config import DecoderConfig, StackConfig
 from tinyllm.models.stack import stack_backward, stack_forward
 from tinyllm.ops.activations import softcap_backward, softcap_forward
@@ -32,9 +33,9 @@ def decoder_forward(
 
 def decoder_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[None, Params]:
     """Return the gradient of every parameter, by its name; a tied table's two are added."""
-    dhidden, dhead = logits_backward(xp, dy, saved["head"])
+    dhidden, dhead, around = logits_backward(xp, dy, saved["head"])
     _, model = stack_backward(xp, dhidden, saved)
-    return None, flatten(with_head(model, {"weight": dhead}, saved["config"]))
+    return None, flatten(with_head(model | around, {"weight": dhead}, saved["config"]))
 
 
 def with_head(model: dict[str, Any], head: dict[str, Array], config: StackConfig) -> dict[str, Any]:
@@ -59,17 +60,29 @@ def logits_forward(
     """Score every token of the vocabulary, below the soft cap where the config has one.
 
     hidden (..., D) -> logits (..., V)
+
+    Before a table that is narrower than the stack stands a matrix, as in OPT-350M's files.
     """
+    s_out = s_cap = None
+    if config.embed_dim is not None:
+        hidden, s_out = projection_forward(xp, hidden, p["model"]["project_out"])
     logits, s_head = head_forward(xp, hidden, p)
-    if config.logit_softcap is None:
-        return logits, (s_head, None)
-    logits, s_cap = softcap_forward(xp, logits, cap=config.logit_softcap)
-    return logits, (s_head, s_cap)
+    if config.logit_softcap is not None:
+        logits, s_cap = softcap_forward(xp, logits, cap=config.logit_softcap)
+    return logits, (s_out, s_head, s_cap)
 
 
-def logits_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[Array, Array]:
-    """dhidden and the gradient of the head's matrix, which may be the embedding table."""
-    s_head, s_cap = saved
+def logits_backward(
+    xp: Backend, dy: Array, saved: Saved
+) -> tuple[Array, Array, dict[str, dict[str, Array]]]:
+    """dhidden, the gradient of the head's matrix, and that of the one before it, if there is one.
+
+    The head's matrix may be the embedding table.
+    """
+    s_out, s_head, s_cap = saved
     dy = dy if s_cap is None else softcap_backward(xp, dy, s_cap)
     dhidden, dhead, _ = linear_backward(xp, dy, s_head)
-    return dhidden, dhead
+    if s_out is None:
+        return dhidden, dhead, {}
+    dhidden, dproject = projection_backward(xp, dhidden, s_out)
+    return dhidden, dhead, {"project_out": dproject}

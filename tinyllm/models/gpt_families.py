@@ -7,7 +7,7 @@ made of the same pieces (see `tinyllm.models.config`).
 from functools import partial
 from typing import Any
 
-from tinyllm.checkpoints.sizes import Sizes, read_sizes
+from tinyllm.checkpoints.sizes import LARGEST, Sizes, read_sizes
 from tinyllm.key_reader import KeyReader
 from tinyllm.models.config import DecoderConfig
 from tinyllm.models.family import HARMLESS, PLAIN, Family, require, spelled
@@ -83,19 +83,20 @@ _OPT_SIZES = {
 def _read_opt(keys: KeyReader, sizes: Sizes) -> dict[str, Any]:
     """The table of positions begins with two rows that stand for none."""
     require(
-        keys, word_embed_proj_dim=sizes.d_model, _remove_final_layer_norm=False,
-        layer_norm_elementwise_affine=True,
+        keys, _remove_final_layer_norm=False, layer_norm_elementwise_affine=True,
     )  # fmt: skip
+    width = keys.integer("word_embed_proj_dim", 1, LARGEST, default=sizes.d_model)
     biased = keys.boolean("enable_bias", True)
     layout = "pre" if keys.boolean("do_layer_norm_before", True) else "post"
     return _everywhere(
-        sizes, positions=Learned(offset=2), layout=layout, **dict.fromkeys(BIASED, biased)
-    )
+        sizes, positions=Learned(offset=2), layout=layout, **dict.fromkeys(BIASED, biased),
+        embed_dim=None if width == sizes.d_model else width,
+    )  # fmt: skip
 
 
 def _write_opt(config: DecoderConfig) -> dict[str, Any]:
     return {
-        "word_embed_proj_dim": config.d_model,
+        "word_embed_proj_dim": config.embed_dim or config.d_model,
         "do_layer_norm_before": config.layout == "pre",
         "enable_bias": config.o_bias,
     }
@@ -109,6 +110,8 @@ def _opt_names(config: DecoderConfig) -> Names:
             "model.embed_tokens": "model.decoder.embed_tokens",
             "model.embed_positions": "model.decoder.embed_positions",
             "model.norm": "model.decoder.final_layer_norm",
+            "model.project_in": "model.decoder.project_in",
+            "model.project_out": "model.decoder.project_out",
         },
         layers="model.decoder.layers",
         within={

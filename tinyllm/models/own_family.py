@@ -7,7 +7,7 @@ had better be saved as one.
 from dataclasses import replace
 from typing import Any
 
-from tinyllm.checkpoints.sizes import Sizes
+from tinyllm.checkpoints.sizes import LARGEST, Sizes
 from tinyllm.key_reader import KeyReader
 from tinyllm.layers.norms import NORMS
 from tinyllm.models.config import DecoderConfig
@@ -43,6 +43,7 @@ def read_own(keys: KeyReader, sizes: Sizes) -> dict[str, Any]:
         "latent": read_latent(keys),
         "blocks": read_blocks(keys, sizes),
         "windows": _read_windows(keys, sizes.n_layers),
+        "embed_dim": keys.integer("embed_dim", 1, LARGEST, default=None),
         "embedding_scale": keys.number("embedding_scale", 1e-6, 1e6, default=1.0),
         **{key: keys.boolean(key, False) for key in YES_OR_NO},
     }
@@ -59,6 +60,7 @@ def write_own(config: DecoderConfig) -> dict[str, Any]:
         "latent": write_latent(config.latent),
         "blocks": write_blocks(config.blocks),
         "windows": list(config.windows),
+        "embed_dim": config.embed_dim,
         "embedding_scale": config.embedding_scale,
         **{key: getattr(config, key) for key in YES_OR_NO},
     }

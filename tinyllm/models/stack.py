@@ -24,6 +24,7 @@ from tinyllm.layers.blocks import Sublayers
 from tinyllm.layers.cross_attention import read_source_backward, read_source_forward
 from tinyllm.layers.layer import Layer
 from tinyllm.layers.norms import NORMS
+from tinyllm.layers.projection import projection_backward, projection_forward
 from tinyllm.models.block import config_of_block
 from tinyllm.models.config import StackConfig
 from tinyllm.models.feed_forward import feed_forward_of
@@ -88,8 +89,8 @@ def stack_forward(
         xp, x, p["model"]["layers"], config, queries, keys,
         learned_bias=bias, source=source, dropout=dropout, s_layers=s["layers"],
     )  # fmt: skip
-    hidden, s["norm"] = final_norm_forward(xp, x, p, config)
-    return hidden, s
+    s["hidden"], s["norm"] = final_norm_forward(xp, x, p, config)
+    return s["hidden"], s
 
 
 def stack_backward(xp: Backend, dy: Array, saved: dict[str, Saved]) -> tuple[None, dict[str, Any]]:
@@ -202,7 +203,7 @@ def embed_forward(
     *,
     types: Array | None = None,
 ) -> tuple[Array, Saved]:
-    """Look the tokens up, scale, add types and positions, normalise: each where the config says so.
+    """Look tokens up, scale, widen, add types and positions, normalise: where the config says so.
 
     tokens (B, T) -> x (B, T, D)
 
@@ -213,6 +214,8 @@ def embed_forward(
     dtype = computed_in(p)
     x = x if x.dtype == dtype else xp.astype(x, dtype)
     x = x if config.embedding_scale == 1.0 else x * config.embedding_scale
+    if config.embed_dim is not None:
+        x, s["project_in"] = projection_forward(xp, x, p["model"]["project_in"])
     if types is not None:
         added, s["types"] = embedding_forward(xp, types, **p["model"]["embed_types"])
         x = x + added
@@ -232,6 +235,8 @@ def embed_backward(xp: Backend, dy: Array, config: StackConfig, saved: Saved) ->
     dx, grads["embed_positions"] = add_backward(xp, dy, saved["positions"])
     if saved["types"] is not None:
         grads["embed_types"] = {"weight": embedding_backward(xp, dx, saved["types"])[1]}
+    if config.embed_dim is not None:
+        dx, grads["project_in"] = projection_backward(xp, dx, saved["project_in"])
     _, dtokens = embedding_backward(xp, dx * config.embedding_scale, saved["tokens"])
     return {"embed_tokens": {"weight": dtokens}} | grads
 

@@ -84,12 +84,12 @@ def check_names(names: Sequence[str], known: Sequence[str], where: str) -> None:
 
 def _read(xp: Backend, saved: Saved, name: str) -> Array:
     layers: list[Any] = saved["layers"]
-    last = saved["head"][0][0] if saved["norm"] is None else saved["norm"][0]
+    last = saved["hidden"] if saved["norm"] is None else saved["norm"][0]
     residual = [s["input"] for s in layers] + [last]
     if name == "embed_tokens":
         return residual[0]
     if name == "norm":
-        return saved["head"][0][0]
+        return saved["hidden"]
     index, _, end = name.removeprefix("layers.").partition(".")
     if not end:
         return residual[int(index) + 1]
