@@ -21,6 +21,7 @@ import numpy as np
 
 from tinyllm.models.config import DecoderConfig, param_shapes
 from tinyllm.models.decoder import decoder_forward
+from tinyllm.ops.position_mask import PositionMask
 from tinyllm.params import nest
 
 NOBODY, STAYS = -1, 0  # elements that stand for no unit; the unit of all that has to stay
@@ -136,7 +137,7 @@ class DryRun:
         group = H // k.shape[1]
         for heads in (q.ids.reshape(B, -1, group, T, d), v.ids[:, :, None], k.ids[:, :, None]):
             self.tie(heads, k.ids[:, :, None, :, :1])
-        if any(x is not None and x.ndim > 2 and x.shape[-3] > 1 for x in (bias, mask)):
+        if _differs_by_head(bias) or _differs_by_head(mask):
             self.tie(k.ids, np.asarray(STAYS))
         return Units(self, np.repeat(v.ids, group, axis=1)), None
 
@@ -155,6 +156,13 @@ class DryRun:
     def stack(self, arrays: Sequence[Units], *, axis: int = 0) -> Units:
         """Move elements."""
         return Units(self, np.stack([x.ids for x in arrays], axis=axis))
+
+
+def _differs_by_head(x: Any) -> bool:
+    """Say whether what is added to scores is another for each head."""
+    if isinstance(x, PositionMask):
+        return x.slopes is not None
+    return x is not None and x.ndim > 2 and x.shape[-3] > 1
 
 
 def tied_units(config: DecoderConfig) -> tuple[dict[Axis, Any], Any]:
