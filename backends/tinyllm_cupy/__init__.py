@@ -64,8 +64,9 @@ if _missing:
 
 # fmt: off
 __all__ = [
-    "abs", "any", "arange", "asarray", "astype", "attention_backward", "attention_forward", "bool",
-    "broadcast_to", "concat", "cos", "erf", "exp", "expand_dims", "float32", "float64", "index_add",
+    "abs", "add_rows", "any", "arange", "asarray", "astype", "attention_backward",
+    "attention_forward", "bool", "broadcast_to", "concat", "cos", "erf", "exp", "expand_dims",
+    "float32", "float64", "index_add",
     "inf", "int64", "linear", "log", "matmul", "max", "mean", "name", "ones_like", "pack",
     "parallel_map", "permute_dims", "pi", "reshape", "sigmoid", "sin", "sqrt", "stack", "sum",
     "summed_cross_entropy", "synchronize", "take", "tanh", "to_numpy", "top_k", "where",
@@ -94,6 +95,12 @@ def index_add(n: int, ids: Any, values: Any, /) -> Any:
     out = cp.zeros((n, values.shape[-1]), dtype=values.dtype)
     cp.add.at(out, ids, values)
     return out
+
+
+def add_rows(x: Any, ids: Any, values: Any, /) -> Any:
+    """Add rows to those that indices name, in place (see `tinyllm.backend.Backend`)."""
+    x += index_add(x.shape[0], ids, values)
+    return x
 
 
 def top_k(x: Any, k: int, /) -> Any:
