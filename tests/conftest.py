@@ -48,6 +48,11 @@ class StrictBackend:
             tinyllm_numpy.index_add(n, np.asarray(ids), np.asarray(values))
         )
     )
+    add_rows = staticmethod(
+        lambda x, ids, values: array_api_strict.asarray(
+            tinyllm_numpy.add_rows(np.array(x), np.asarray(ids), np.asarray(values))
+        )
+    )
     erf = staticmethod(lambda x: array_api_strict.asarray(tinyllm_numpy.erf(np.asarray(x))))
     to_numpy = staticmethod(np.asarray)
     synchronize = staticmethod(lambda: None)

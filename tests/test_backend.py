@@ -93,6 +93,15 @@ def test_index_add_adds_up_repeated_rows(xp, n, N, D, rng):
     np.testing.assert_allclose(out, (ids == np.arange(n)[:, None]) @ values, atol=1e-14)
 
 
+@given(sizes, sizes, sizes, rngs)
+def test_add_rows_adds_them_to_what_is_there(xp, n, N, D, rng):
+    x, ids, values = rng.standard_normal((n, D)), rng.integers(0, n, N), rng.standard_normal((N, D))
+    expected = x + (ids == np.arange(n)[:, None]) @ values
+    for layout in (x.copy(), np.asfortranarray(x)):
+        out = xp.add_rows(xp.asarray(layout), xp.asarray(ids), xp.asarray(values))
+        np.testing.assert_allclose(xp.to_numpy(out), expected, atol=1e-14)
+
+
 @given(sizes, st.integers(1, 9), rngs)
 def test_top_k_takes_the_largest_and_of_equals_the_first(xp, N, D, rng):
     x = rng.integers(0, 4, (N, D)).astype(np.float64)

@@ -57,6 +57,13 @@ class Backend(Protocol):
         """
         ...
 
+    def add_rows(self, x: Array, ids: Array, values: Array, /) -> Array:
+        """Add each of some rows to the row of x that its index names; x is used up.
+
+        x (n, D), ids (N,), values (N, D) -> out (n, D)
+        """
+        ...
+
     def top_k(self, x: Array, k: int, /) -> Array:
         """Return where the k largest along the last axis are, the largest first.
 

@@ -1,4 +1,4 @@
-"""Time a step of training: python tools/bench_training.py [d256 15M] [--no-peer]
+"""Time a step of training: python tools/bench_training.py [d256 15M gpt2] [--no-peer]
 
 A step is a batch's loss, its gradient, clipped, and AdamW: here by tinyllm's trainer, there by
 transformers on PyTorch, eager, in float32, both on the same model and batch and on all cores. They
@@ -22,12 +22,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from tinyllm.backend import get_backend
+from tinyllm.key_reader import KeyReader
+from tinyllm.models.architecture import understand
+from tinyllm.models.config import DecoderConfig
 from tinyllm.models.init import init_params
 from tinyllm.training.settings import Settings
 from tinyllm.training.trainer import Trainer
 from tools.bench import SHAPES, best_of, llama, timed
 
-BATCHES = {"tiny": (4, 16), "d256": (16, 256), "15M": (4, 256), "110M": (4, 64)}  # texts, tokens
+BATCHES = {  # texts, tokens
+    "tiny": (4, 16), "d256": (16, 256), "15M": (4, 256), "110M": (4, 64),
+    "gpt2-tiny": (4, 16), "gpt2": (4, 64),
+}  # fmt: skip
+GPT2 = {  # the config of GPT-2 with 124M parameters, and of a small one
+    "gpt2": {"n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257, "n_positions": 1024},
+    "gpt2-tiny": {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 64, "n_positions": 64},
+}
 MEMORY = "--memory"  # NAME WHO: be the process whose peak is measured
 
 
@@ -42,9 +52,18 @@ class OneBatch:
         return self.tokens, self.targets, position
 
 
+def config_of(name: str) -> DecoderConfig:
+    """A Llama of these sizes, or a GPT-2."""
+    if name not in GPT2:
+        return llama(name)
+    config = understand(KeyReader({"model_type": "gpt2", **GPT2[name]}, name))
+    assert isinstance(config, DecoderConfig)
+    return config
+
+
 def ours(name: str) -> Callable[[], Any]:
     """Return a function that takes a step."""
-    config, (B, T) = llama(name), BATCHES[name]
+    config, (B, T) = config_of(name), BATCHES[name]
     params = init_params(config, np.random.default_rng(0))
     settings = Settings(steps=10**6, batch_size=B, seq_len=T)
     data = OneBatch(config.vocab_size, B, T)
@@ -54,16 +73,10 @@ def ours(name: str) -> Callable[[], Any]:
 def theirs(name: str) -> Callable[[], Any]:
     """Return a function that takes the same step with PyTorch."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
 
-    D, F, L, H, K, V, tied = SHAPES[name]
-    config = LlamaConfig(
-        hidden_size=D, intermediate_size=F, num_hidden_layers=L, num_attention_heads=H,
-        num_key_value_heads=K, vocab_size=V, tie_word_embeddings=tied, max_position_embeddings=2048,
-    )  # fmt: skip
-    model = LlamaForCausalLM(config)
+    model = their_model(name)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
-    data = OneBatch(V, *BATCHES[name])
+    data = OneBatch(model.config.vocab_size, *BATCHES[name])
     tokens, targets = torch.from_numpy(data.tokens), torch.from_numpy(data.targets)
 
     def step() -> float:
@@ -76,6 +89,21 @@ def theirs(name: str) -> Callable[[], Any]:
         return loss.item()
 
     return step
+
+
+def their_model(name: str) -> Any:
+    """Return the same model by transformers; nothing is dropped out."""
+    import transformers
+
+    if name in GPT2:
+        none = dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), 0.0)
+        return transformers.GPT2LMHeadModel(transformers.GPT2Config(**GPT2[name], **none))
+    D, F, L, H, K, V, tied = SHAPES[name]
+    config = transformers.LlamaConfig(
+        hidden_size=D, intermediate_size=F, num_hidden_layers=L, num_attention_heads=H,
+        num_key_value_heads=K, vocab_size=V, tie_word_embeddings=tied, max_position_embeddings=2048,
+    )  # fmt: skip
+    return transformers.LlamaForCausalLM(config)
 
 
 WHO: dict[str, Callable[[str], Callable[[], Any]]] = {"tinyllm": ours, "PyTorch": theirs}

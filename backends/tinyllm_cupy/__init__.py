@@ -66,12 +66,13 @@ from tinyllm_cupy.products import NARROW, linear, matmul, pack
 
 # fmt: off
 __all__ = [
-    "abs", "any", "arange", "asarray", "astype", "attention_backward", "attention_forward", "bool",
-    "broadcast_to", "concat", "cos", "erf", "exp", "expand_dims", "float32", "float64",
-    "free_memory", "index_add", "inf", "int64", "linear", "log", "matmul", "max", "mean", "name",
-    "narrow_products", "ones_like", "pack", "parallel_map", "peak_memory", "permute_dims", "pi",
-    "reshape", "sigmoid", "sin", "sqrt", "stack", "sum", "summed_cross_entropy", "synchronize",
-    "take", "tanh", "to_numpy", "top_k", "where", "zeros", "zeros_like",
+    "abs", "add_rows", "any", "arange", "asarray", "astype", "attention_backward",
+    "attention_forward", "bool", "broadcast_to", "concat", "cos", "erf", "exp", "expand_dims",
+    "float32", "float64", "free_memory", "index_add", "inf", "int64", "linear", "log", "matmul",
+    "max", "mean", "name", "narrow_products", "ones_like", "pack", "parallel_map", "peak_memory",
+    "permute_dims", "pi", "reshape", "sigmoid", "sin", "sqrt", "stack", "sum",
+    "summed_cross_entropy", "synchronize", "take", "tanh", "to_numpy", "top_k", "where", "zeros",
+    "zeros_like",
 ]
 # fmt: on
 
@@ -96,6 +97,12 @@ def index_add(n: int, ids: Any, values: Any, /) -> Any:
     """
     wide = cp.float32 if values.dtype in NARROW else values.dtype
     return kernels.index_add(device(), n, ids, values.astype(wide)).astype(values.dtype)
+
+
+def add_rows(x: Any, ids: Any, values: Any, /) -> Any:
+    """Add rows to those that indices name, in place (see `tinyllm.backend.Backend`)."""
+    x += index_add(x.shape[0], ids, values)
+    return x
 
 
 def top_k(x: Any, k: int, /) -> Any:

@@ -4,7 +4,7 @@ from typing import Any
 
 from tinyllm.backend import Array, Backend, Params, Saved
 from tinyllm.layers.projection import projection_backward, projection_forward
-from tinyllm.models.config import DecoderConfig, StackConfig
+from tinyllm.models.config import DecoderConfig
 from tinyllm.models.stack import stack_backward, stack_forward
 from tinyllm.ops.activations import softcap_backward, softcap_forward
 from tinyllm.ops.dropout import Dropout
@@ -34,16 +34,11 @@ def decoder_forward(
 def decoder_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[None, Params]:
     """Return the gradient of every parameter, by its name; a tied table's two are added."""
     dhidden, dhead, around = logits_backward(xp, dy, saved["head"])
+    if saved["config"].tie_embeddings:
+        _, model = stack_backward(xp, dhidden, saved, dhead=dhead)
+        return None, flatten({"model": model | around})
     _, model = stack_backward(xp, dhidden, saved)
-    return None, flatten(with_head(model | around, {"weight": dhead}, saved["config"]))
-
-
-def with_head(model: dict[str, Any], head: dict[str, Array], config: StackConfig) -> dict[str, Any]:
-    """Return the tree of a stack's gradients and its head's, which may be its embedding table's."""
-    if not config.tie_embeddings:
-        return {"model": model, "lm_head": head}
-    both = model["embed_tokens"]["weight"] + head["weight"]
-    return {"model": model | {"embed_tokens": {"weight": both}}}
+    return None, flatten({"model": model | around, "lm_head": {"weight": dhead}})
 
 
 def head_forward(xp: Backend, hidden: Array, p: dict[str, Any]) -> tuple[Array, Saved]:

@@ -8,7 +8,6 @@ from tinyllm.backend import Array, Backend, Params, Saved
 from tinyllm.errors import UsageError
 from tinyllm.layers.mlp import GELU, GELU_TANH, RELU
 from tinyllm.layers.projection import projection_backward, projection_forward
-from tinyllm.models.decoder import with_head
 from tinyllm.models.encoder_config import EncoderConfig
 from tinyllm.models.stack import norm_layer, stack_backward, stack_forward
 from tinyllm.ops.dropout import Dropout
@@ -43,10 +42,12 @@ def encoder_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[None, Params
     """Return the gradient of every parameter, by its name; a tied table's two are added."""
     config: EncoderConfig = saved["config"]
     dhidden, masked_head, dhead = masked_head_backward(xp, dy, saved["head"])
-    _, model = stack_backward(xp, dhidden, saved)
+    tied = dhead["weight"] if config.tie_embeddings else None
+    _, model = stack_backward(xp, dhidden, saved, dhead=tied)
     if config.pooler:  # which the scores do not pass
         model |= {"pooler": {k: xp.zeros_like(x) for k, x in saved["pooler"].items()}}
-    return None, flatten(with_head(model, dhead, config) | {"masked_head": masked_head})
+    head = {} if config.tie_embeddings else {"lm_head": dhead}
+    return None, flatten({"model": model, "masked_head": masked_head} | head)
 
 
 def encoded_forward(

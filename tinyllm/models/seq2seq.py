@@ -63,17 +63,17 @@ def seq2seq_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[None, Params
     """Return the gradient of every parameter, by its name; a shared table's are added."""
     config: Seq2SeqConfig = saved["config"]
     dhidden, dhead, dbias = scores_backward(xp, dy, config, saved["head"])
-    _, decoder = stack_backward(xp, dhidden, saved["decoder"])
+    tied = dhead if config.tie_embeddings else None
+    _, decoder = stack_backward(xp, dhidden, saved["decoder"], dhead=tied)
     dsource: Any = 0.0
     for i, s_keys in enumerate(saved["keys"]):
         cross = decoder["layers"][str(i)]["cross_attn"]
         dx, dkeys = source_keys_backward(xp, cross.pop(SOURCE), s_keys)
         dsource, decoder["layers"][str(i)]["cross_attn"] = dsource + dx, cross | dkeys
-    _, encoder = stack_backward(xp, dsource, saved["encoder"])
-    table = encoder.pop("embed_tokens")["weight"] + decoder.pop("embed_tokens")["weight"]
-    table = table + dhead if config.tie_embeddings else table
+    table = decoder.pop("embed_tokens")["weight"]
+    _, encoder = stack_backward(xp, dsource, saved["encoder"], dhead=table)
     model: dict[str, Any] = {
-        "embed_tokens": {"weight": table},
+        "embed_tokens": encoder.pop("embed_tokens"),
         "encoder": encoder,
         "decoder": decoder,
     }

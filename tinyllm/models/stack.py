@@ -32,7 +32,11 @@ from tinyllm.models.latent import latent_layer
 from tinyllm.models.layouts import layout_of_block
 from tinyllm.models.positions import way_of
 from tinyllm.ops.dropout import Dropout, dropout_backward, dropout_forward
-from tinyllm.ops.embedding import embedding_backward, embedding_forward
+from tinyllm.ops.embedding import (
+    embedding_backward,
+    embedding_forward,
+    tied_embedding_backward,
+)
 from tinyllm.ops.position_mask import PositionMask
 from tinyllm.ops.relative_position import relative_position_backward
 
@@ -93,10 +97,13 @@ def stack_forward(
     return s["hidden"], s
 
 
-def stack_backward(xp: Backend, dy: Array, saved: dict[str, Saved]) -> tuple[None, dict[str, Any]]:
+def stack_backward(
+    xp: Backend, dy: Array, saved: dict[str, Saved], *, dhead: Array | None = None
+) -> tuple[None, dict[str, Any]]:
     """Return the gradients of the branch "model" of the parameter tree.
 
-    Whatever else was made of the residual stream adds its gradient there: see `with_dstreams`.
+    `dhead` is what the embedding table has as a head, where it is one, and is used up. Whatever
+    else was made of the residual stream adds its gradient there: see `with_dstreams`.
     """
     config: StackConfig = saved["config"]
     dx, dnorm = final_norm_backward(xp, dy, config, saved["norm"])
@@ -111,7 +118,7 @@ def stack_backward(xp: Backend, dy: Array, saved: dict[str, Saved]) -> tuple[Non
         dbias = sum(block["self_attn"].pop(BIAS) for block in blocks.values())
         dtable = {"weight": relative_position_backward(xp, dbias, saved["bias"])[1]}
     dx = dropout_backward(xp, dx, saved["dropout"])
-    around = embed_backward(xp, dx, config, saved["embedding"])
+    around = embed_backward(xp, dx, config, saved["embedding"], dhead=dhead)
     if saved["bias"] is not None:
         around["embed_positions"] = dtable
     layers = {str(i): blocks[str(i)] for i in range(len(blocks))}
@@ -226,8 +233,18 @@ def embed_forward(
     return x, s
 
 
-def embed_backward(xp: Backend, dy: Array, config: StackConfig, saved: Saved) -> dict[str, Any]:
-    """Return the gradients of the embedding table and of what stands around it, by their names."""
+def embed_backward(
+    xp: Backend,
+    dy: Array,
+    config: StackConfig,
+    saved: Saved,
+    *,
+    dhead: Array | None = None,
+) -> dict[str, Any]:
+    """Return the gradients of the embedding table and of what stands around it, by their names.
+
+    `dhead` is what the table has as a head, where it is one, and is used up.
+    """
     grads: dict[str, Any] = {}
     if config.embedding_norm:
         dy, grads["embed_norm"] = norm_layer(config).backward(xp, dy, saved["norm"])
@@ -237,7 +254,11 @@ def embed_backward(xp: Backend, dy: Array, config: StackConfig, saved: Saved) ->
         grads["embed_types"] = {"weight": embedding_backward(xp, dx, saved["types"])[1]}
     if config.embed_dim is not None:
         dx, grads["project_in"] = projection_backward(xp, dx, saved["project_in"])
-    _, dtokens = embedding_backward(xp, dx * config.embedding_scale, saved["tokens"])
+    dx = dx if config.embedding_scale == 1.0 else dx * config.embedding_scale
+    if dhead is None:
+        _, dtokens = embedding_backward(xp, dx, saved["tokens"])
+    else:
+        _, dtokens = tied_embedding_backward(xp, dx, saved["tokens"], dhead)
     return {"embed_tokens": {"weight": dtokens}} | grads
 
 

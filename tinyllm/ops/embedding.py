@@ -20,3 +20,14 @@ def embedding_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[None, Arra
     """dW[v] = Σ dy over the positions that hold token v; token ids have no gradient."""
     ids, V = saved
     return None, xp.index_add(V, ids, rows(xp, dy))
+
+
+def tied_embedding_backward(
+    xp: Backend, dy: Array, saved: Saved, dhead: Array
+) -> tuple[None, Array]:
+    """dW[v] = dhead[v] + Σ dy over the positions that hold v: of a table that is a head, too.
+
+    dhead (V, D), which is used up: a large table's gradient is not made a second time
+    """
+    ids, _ = saved
+    return None, xp.add_rows(dhead, ids, rows(xp, dy))

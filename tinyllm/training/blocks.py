@@ -19,7 +19,7 @@ def by_blocks(xp: Backend, rule: Callable[..., Array], params: Params, *others: 
     A rule works number by number, so that it may be given some rows at a time. It may write into
     the others where its caller may.
     """
-    new = {name: xp.zeros_like(p) for name, p in params.items()}
+    new = {name: xp.zeros(p.shape, dtype=p.dtype) for name, p in params.items()}
 
     def change(block: tuple[str, Any]) -> None:
         name, rows = block
