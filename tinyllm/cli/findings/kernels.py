@@ -37,17 +37,17 @@ def _attention(xp: Any) -> list[Finding]:
         return np.asarray(xp.to_numpy(xp.attention_forward(*arrays, mask=mask)[0]))
 
     try:
-        error = float(np.max(np.abs(attend(k) - wanted)) / np.max(np.abs(wanted)))
+        off = float(np.max(np.abs(attend(k) - wanted)) / np.max(np.abs(wanted)))
         k[0, 0, 20, 3] = np.nan
         kept = bool(np.isnan(attend(k)[0, 0, 20:]).all())
         kernels = _kernels(xp)
     except Exception as error:  # of the compiler, the driver, or memory
         return [_problem("attention", f"does not run: {reason(error)}", _advice(error))]
-    if not error < _ERROR:
-        return [_problem("attention", f"is off by {error:.1g} of the largest number", _TOOLKIT)]
+    if not off < _ERROR:
+        return [_problem("attention", f"is off by {off:.1g} of the largest number", _TOOLKIT)]
     if not kept:
         return [_problem("attention", "gives numbers where its inputs have NaN", _TOOLKIT)]
-    return [Finding(name="attention", status=OK, what=f"as NumPy's, to {error:.0e}"), *kernels]
+    return [Finding(name="attention", status=OK, what=f"as NumPy's, to {off:.0e}"), *kernels]
 
 
 def _kernels(xp: Any) -> list[Finding]:

@@ -1,0 +1,127 @@
+"""tools/gpu_report.py on the stand-in for CuPy: that all is run, kept and judged; no times."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from emulator.module import COMPILER
+from tools import gpu_report
+from tools.gpu import correctness
+from tools.gpu.dry import DryMachine
+from tools.gpu.results import Results
+
+pytestmark = pytest.mark.skipif(COMPILER is None, reason="no g++ to compile kernels with")
+
+
+def report(folder, *words):
+    code = gpu_report.main(["--dry-run", "--out", str(folder), *words])
+    (path,) = folder.glob("*.json")
+    return code, json.loads(path.read_text()), path.with_suffix(".md").read_text()
+
+
+def test_every_section_runs_and_is_kept(tmp_path, capsys):
+    code, found, table = report(tmp_path, "--no-peers")
+    assert code == 0
+    assert capsys.readouterr().err == ""
+    assert list(found["sections"]) == list(gpu_report.SECTIONS)
+    assert {section["status"] for section in found["sections"].values()} == {"done"}
+    assert found["facts"]["dry run"] is True
+    assert found["facts"]["peers"].startswith("none")
+    assert set(found["ceilings"]) == {"bytes/s", "bfloat16 FLOP/s", "float32 FLOP/s"}
+    rows = found["sections"]["correctness"]["rows"]
+    assert all(row["right"] and row.get("same bits", True) for row in rows if "note" not in row)
+    assert any(row["dtype"] == "float32" and row["kernel"] == "attention" for row in rows)
+    for name in ("llama 1B", "llama 8B"):
+        whats = [row["what"] for row in found["sections"][name]["rows"]]
+        assert whats == ["decode, ours", "prefill 20"]
+    assert "## attention\n\ndone.\n\n| " in table
+
+
+def test_a_kernel_that_is_wrong_or_differs_is_found(tmp_path, capsys, monkeypatch):
+    forward, noise = correctness.flash_forward, iter(np.linspace(1, 2, 99))
+
+    def wrong(*arguments):
+        o, lse = forward(*arguments)
+        return o * np.float32(next(noise)), lse
+
+    monkeypatch.setattr(correctness, "flash_forward", wrong)
+    code, found, _ = report(tmp_path, "--no-peers", "--sections", "correctness")
+    rows = [r for r in found["sections"]["correctness"]["rows"] if "same bits" in r]
+    assert code == 1
+    assert not any(row["right"] or row["same bits"] for row in rows if row["kernel"] != "index_add")
+    assert capsys.readouterr().err.count("wrong: correctness: kernel attention") >= 2
+
+
+def test_what_is_not_written_is_an_infinite_error():
+    x = np.ones((2, 2), np.float32)
+    ratio = correctness._ratio(np.full((2, 2), np.nan), x, x, np.dtype(np.float32))
+    assert ratio == np.inf
+
+
+def test_a_section_that_breaks_leaves_the_others_and_what_it_had(tmp_path, capsys, monkeypatch):
+    def breaks(machine, results):
+        yield {"what": "a", "x": float("nan")}
+        raise RuntimeError("no such\nkernel")
+
+    def goes_on(machine, results):
+        yield {"what": "b"}
+
+    monkeypatch.setattr(gpu_report, "SECTIONS", {"one": (breaks, 5), "two": (goes_on, 5)})
+    code, found, table = report(tmp_path, "--no-peers", "--sections", "one", "two")
+    assert code == 1
+    assert found["sections"]["one"]["status"] == "in part: RuntimeError: no such kernel"
+    assert found["sections"]["one"]["rows"] == [{"what": "a", "x": None}]
+    assert found["sections"]["two"]["status"] == "done"
+    assert "in part: RuntimeError: no such kernel." in table
+    assert "wrong: one: in part" in capsys.readouterr().err
+
+
+def test_when_the_time_is_up_it_says_what_is_left_out(tmp_path):
+    results = Results(tmp_path, {"device": "A B"}, seconds=0.2, say=lambda line: None)
+
+    def slow(results):
+        yield {"what": 1}
+        results._end = 0.0
+        yield {"what": 2}
+        yield {"what": 3}
+
+    results.run("slow", slow, 0)
+    results.run("late", slow, 5)
+    found = json.loads(results.path.read_text())["sections"]
+    assert found["slow"]["status"] == "in part: the time was up"
+    assert len(found["slow"]["rows"]) == 2
+    assert found["late"]["status"] == "left out: 5 s are more than was left"
+    assert results.failed == []
+    assert results.path.name.endswith("-A-B.json")
+
+
+def test_without_a_gpu_it_ends_with_3(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tinyllm_cupy", None)
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.delitem(sys.modules, "tinyllm_cupy")
+    assert gpu_report.main([]) == 3
+    assert "the cupy backend needs CuPy" in capsys.readouterr().err
+
+
+@pytest.mark.parity
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_peers_stand_beside(tmp_path):
+    pytest.importorskip("transformers")
+    code, found, _ = report(tmp_path)
+    assert code == 0
+    rows = {name: section["rows"] for name, section in found["sections"].items()}
+    (forward, backward) = rows["attention"][-2:]
+    for row in (forward, backward):
+        assert row["ours / torch: flash"] > 0 or "torch: flash" in row["failed"]
+    assert rows["llama 1B"][0]["right"]
+    assert rows["llama 1B"][0]["off"] < 0.05
+    assert any(row["what"] == "decode, transformers" for row in rows["llama 1B"])
+    assert rows["decode attention"][0]["ours / torch"] > 0
+    assert [row["who"] for row in rows["training"]] == ["ours", "PyTorch, eager"]
+
+
+def test_the_dry_machine_says_that_it_is_dry():
+    assert DryMachine().dry

@@ -1,0 +1,74 @@
+"""Prove and measure the kernels on a GPU: python tools/gpu_report.py
+
+Sections come in the order of what matters, results are kept as they come, and whatever is missing
+or left out is said: writes docs/gpu/DATE-DEVICE.json and .md beside it. Leaves with 1 where
+something was wrong, 3 without a GPU. --dry-run shows that all sections run, with tiny sizes on an
+emulator; its times mean nothing.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "backends"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tinyllm.errors import BackendUnavailableError
+from tools.gpu.attention import attention, decode_attention
+from tools.gpu.ceilings import ceilings
+from tools.gpu.correctness import correctness
+from tools.gpu.dry import DryMachine
+from tools.gpu.llama import llama_1b, llama_8b
+from tools.gpu.machine import Machine
+from tools.gpu.results import Results
+from tools.gpu.training import training
+
+ROOT = Path(__file__).resolve().parents[1]
+SECTIONS: dict[str, tuple[Callable[..., Any], float]] = {  # and the seconds that each must have
+    "ceilings": (ceilings, 5),
+    "correctness": (correctness, 20),
+    "attention": (attention, 30),
+    "llama 1B": (llama_1b, 40),
+    "decode attention": (decode_attention, 20),
+    "llama 8B": (llama_8b, 60),
+    "training": (training, 40),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--out", type=Path, default=ROOT / "docs" / "gpu", metavar="FOLDER")
+    add("--seconds", type=float, default=450, help="for all sections together (default: 450)")
+    add("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="which (all)")
+    add("--no-peers", action="store_true", help="leave PyTorch out")
+    add("--dry-run", action="store_true", help="tiny sizes, no GPU")
+    args = parser.parse_args(argv)
+    try:
+        kind = DryMachine if args.dry_run else Machine
+        machine = kind(peers=not args.no_peers)
+    except BackendUnavailableError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    facts = {**machine.facts(), "dry run": True} if machine.dry else machine.facts()
+    if machine.torch is None:
+        facts["peers"] = "none: PyTorch is not here, or was left out"
+    results = Results(args.out, facts, seconds=args.seconds, say=partial(print, flush=True))
+    print(", ".join(f"{key} {value}" for key, value in facts.items()), flush=True)
+    for name in args.sections:
+        section, needs = SECTIONS[name]
+        results.run(name, partial(section, machine), 0 if machine.dry else needs)
+        machine.free()
+    for line in results.failed:
+        print(f"wrong: {line}", file=sys.stderr)
+    print(f"{results.path}, {results.path.with_suffix('.md')}")
+    return 1 if results.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
