@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from tinyllm.errors import UsageError
-from tinyllm_cuda.launch import Device, launch
-from tinyllm_cuda.tiers import choose, kernel, key_parts, rows
+from tinyllm_cuda.launch import Device, address, launch
+from tinyllm_cuda.tiers import backward_tier, choose, kernel, key_parts, rows
 
 FAR = 2**30  # tokens: farther than any text is long
 
@@ -55,8 +55,10 @@ def flash_forward(device: Device, q: Any, k: Any, v: Any, band: Band) -> tuple[A
     B, H, T, d = q.shape
     o, lse = device.xp.empty_like(q), device.xp.empty(q.shape[:3], dtype=np.float32)
     if q.size:
+        tier = tier if k.size else tier.replace("wgmma", "mma")  # nothing has no tensor map
         forward = kernel(device, tier, "forward", d, q.dtype, plain=band.plain)
-        arguments = _arguments(device, (q, k, v), (o, lse), q, k, band)
+        inputs = _inputs(device, tier, q, k, v)
+        arguments = _arguments(device, inputs, (o, lse), q, k, band)
         launch(device, forward, (-(-T // rows(device, tier, d)), B * H), arguments)
     return o, lse
 
@@ -69,11 +71,13 @@ def flash_backward(
     Algorithm 2 of arXiv:2307.08691, in two kernels that each make the scores anew, where one that
     makes them once would have to add up dq in an order that changes.
     """
-    tier = _tier(device, q, k, v, o, do)
     (B, H, T, d), (K, S) = q.shape, k.shape[1:3]
+    tier = backward_tier(_tier(device, q, k, v, o, do), d)
+    tier = tier if q.size and k.size else tier.replace("wgmma", "mma")
     delta, xp = device.xp.empty_like(lse), device.xp
     dq, dk, dv = (xp.empty_like(x) for x in (q, k, v))
-    inputs, block = (q, k, v, do, lse, delta), rows(device, tier, d)
+    inputs = *_inputs(device, tier, q, k, v, do), lse, delta
+    block = rows(device, tier, d)
     if q.size:
         by_row = kernel(device, tier, "delta", d, q.dtype, plain=band.plain)
         n = B * H * T
@@ -97,6 +101,8 @@ def _tier(device: Device, q: Any, *others: Any) -> str:
     if others[0].shape != others[1].shape or q.shape[1] % others[0].shape[1]:
         shapes = [x.shape for x in (q, *others[:2])]
         raise UsageError(f"queries, keys and values of {shapes}: their heads do not share")
+    if any(address(x) % 16 for x in (q, *others)):
+        raise UsageError("an array of attention begins at no multiple of 16 bytes; copy it first")
     tier = choose(device, q.dtype, d)
     if tier is None:
         raise UsageError(
@@ -104,6 +110,14 @@ def _tier(device: Device, q: Any, *others: Any) -> str:
             f"{device.architecture / 10}"
         )
     return tier
+
+
+def _inputs(device: Device, tier: str, *arrays: Any) -> tuple[Any, ...]:
+    """Return arrays as a tier's kernels take them: as they are, or as TMA's descriptions."""
+    if tier != "wgmma":
+        return arrays
+    assert device.tensor_map is not None
+    return tuple(device.tensor_map(x) for x in arrays)
 
 
 def _arguments(

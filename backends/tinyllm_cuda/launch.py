@@ -90,6 +90,12 @@ def as_argument(device: Device, kernel: Kernel, i: int, x: Any) -> Any:
     )
 
 
+def address(x: Any) -> int:
+    """Return where an array's numbers begin, on the device or in NumPy's memory."""
+    interface = getattr(x, "__cuda_array_interface__", None) or x.__array_interface__
+    return int(interface["data"][0])
+
+
 @cache
 def module(device: Device, source: str, macros: tuple[tuple[str, int], ...]) -> Any:
     """Compile a file of kernels, once for each device and each set of macros."""

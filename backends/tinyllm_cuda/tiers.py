@@ -7,14 +7,15 @@ import numpy as np
 
 from tinyllm_cuda.launch import Device, Kernel
 
-BLOCK = 64  # queries, or keys, of a block of the tier "mma"
+BLOCK = 64  # queries, or keys, of a block of the tier "mma", or of a warpgroup
+STAGES = 2  # tiles that a ring of the tier "wgmma" has
 LARGEST_HEAD = 256
 
 
 def choose(device: Device, dtype: Any, head_dim: int) -> str | None:
     """Name the fastest tier of kernels that is right for such arrays; None where there is none.
 
-    "f32" runs on every GPU, "mma" on the tensor cores of Ampere and later.
+    "f32" runs on every GPU, "mma" on the tensor cores of Ampere and later, "wgmma" on Hopper's.
     """
     if head_dim % 16 or not 0 < head_dim <= LARGEST_HEAD:
         return None
@@ -22,8 +23,15 @@ def choose(device: Device, dtype: Any, head_dim: int) -> str | None:
         return "f32" if _f32_rows(device, head_dim) else None
     if dtype not in (np.float16, ml_dtypes.bfloat16) or device.architecture < 80:
         return None
-    fits = head_dim <= 128 or head_dim % 32 == 0  # of more, a block has half the columns
-    return "mma" if fits else None
+    if head_dim > 128 and head_dim % 32:  # a block has half the columns of dK and dV
+        return None
+    hopper = device.architecture == 90 and device.tensor_map is not None
+    return "wgmma" if hopper else "mma"
+
+
+def backward_tier(tier: str, head_dim: int) -> str:
+    """Name the tier of the backward pass: wgmma's registers hold dK and dV of heads up to 128."""
+    return "mma" if tier == "wgmma" and head_dim > 128 else tier
 
 
 def kernel(
@@ -33,25 +41,29 @@ def kernel(
 
     `plain` scores have no soft cap and no slopes: what makes them is left out.
     """
-    make = {"f32": _f32, "mma": _mma}[tier]
-    source, threads, shared_memory, macros = make(device, name, head_dim)
-    options = {"D": head_dim, **macros}
+    threads, shared_memory, sizes = {"f32": _f32, "mma": _mma, "wgmma": _wgmma}[tier](
+        device, name, head_dim
+    )
+    source, macros = f"flash_{tier}.cu", {"D": head_dim}
     if dtype == np.float16:
-        options["FP16"] = 1
-    if plain and tier != "f32":
-        options["PLAIN"] = 1
+        macros["FP16"] = 1
+    if name == "delta" and tier != "f32":
+        source = "flash_delta.cu"
+    else:
+        source = source if name == "forward" else source.replace(".", "_backward.")
+        macros |= sizes | ({"PLAIN": 1} if plain and tier != "f32" else {})
     return Kernel(
-        source=source if name == "forward" else source.replace(".", "_backward."),
+        source=source,
         name=f"flash_{name}",
         threads=threads,
-        shared_memory=0 if name == "delta" else shared_memory,
-        macros=tuple(options.items()),
+        shared_memory=shared_memory,
+        macros=tuple(macros.items()),
     )
 
 
 def rows(device: Device, tier: str, head_dim: int) -> int:
-    """Count the queries of a forward block, and of both of a backward one's: queries or keys."""
-    return _f32_rows(device, head_dim) if tier == "f32" else BLOCK
+    """Count the queries of a block, or the keys of a backward one."""
+    return {"f32": _f32_rows(device, head_dim), "mma": BLOCK, "wgmma": 2 * BLOCK}[tier]
 
 
 def key_parts(tier: str, head_dim: int) -> int:
@@ -59,9 +71,11 @@ def key_parts(tier: str, head_dim: int) -> int:
     return 2 if tier == "mma" and head_dim > 128 else 1
 
 
-def _f32(device: Device, name: str, d: int) -> tuple[str, int, int, dict[str, int]]:
+def _f32(device: Device, name: str, d: int) -> tuple[int, int, dict[str, int]]:
+    """Return threads, bytes of shared memory and sizes of tiles; so do the two below."""
     n = _f32_rows(device, d)
-    return "flash_f32.cu", 256, _f32_bytes(n, d, 3 if name == "forward" else 4), {"ROWS": n}
+    tiles = {"forward": 3, "delta": 0}.get(name, 4)
+    return 256, _f32_bytes(n, d, tiles) if tiles else 0, {"ROWS": n}
 
 
 def _f32_rows(device: Device, d: int) -> int:
@@ -75,10 +89,22 @@ def _f32_bytes(n: int, d: int, tiles: int) -> int:
     return 4 * n * (tiles * (d + 4) + n + 4)
 
 
-def _mma(device: Device, name: str, d: int) -> tuple[str, int, int, dict[str, int]]:
+def _mma(device: Device, name: str, d: int) -> tuple[int, int, dict[str, int]]:
     row = 2 * (d + 8)  # bytes; 16 of them for the banks
+    if name == "delta":
+        return 128, 0, {}
     if name == "forward":
-        keys = 64 if d <= 128 else 32
-        return "flash_mma.cu", 128, row * (BLOCK + 2 * keys), {"B_C": keys}
+        step = 64 if d <= 128 else 32
+        return 128, row * (BLOCK + 2 * step), {"STEP": step}
     step = 64 if d <= 64 else 32 if d <= 128 else 16
-    return "flash_mma.cu", 128, row * (2 * BLOCK + 4 * step), {"STEP": step}
+    return 128, row * (2 * BLOCK + 4 * step), {"STEP": step}
+
+
+def _wgmma(device: Device, name: str, d: int) -> tuple[int, int, dict[str, int]]:
+    row, barriers = 2 * -(-d // 64) * 64, 1024  # bytes; barriers take as much as tiles align to
+    if name == "delta":
+        return 128, 0, {}
+    step = 128 if name == "forward" and d <= 128 else 64
+    block = (1 if name == "forward" else 2) * (row * 2 * BLOCK + barriers)
+    rings = 2 * (row * step * STAGES + barriers)
+    return 384, block + rings, {"STEP": step, "STAGES": STAGES}

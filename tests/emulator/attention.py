@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import tinyllm_numpy
-from emulator.module import ORDERS, RawModule
+from emulator.module import ORDERS, RawModule, tensor_map
 from strategies import rngs
 from tinyllm.ops.alibi import alibi_bias
 from tinyllm.ops.attention import attention_backward, attention_forward
@@ -36,6 +36,7 @@ def device(architecture=80, order="forward", shared_memory=166_912, **options):
 
 
 DEVICES = {order: device(order=order) for order in ORDERS}
+HOPPERS = {order: device(90, order, 227 * 1024, tensor_map=tensor_map) for order in ORDERS}
 
 
 def run(where, q, k, v, do, band):

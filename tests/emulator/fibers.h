@@ -58,6 +58,7 @@ struct Fiber {
   std::vector<std::vector<Copy>> committed_copies;
   std::vector<Wgmma> open_wgmmas;
   std::vector<std::vector<Wgmma>> committed_wgmmas;
+  bool fenced = false;  // whether a wgmma may use registers
 #ifndef __x86_64__
   ucontext_t context;
 #endif
@@ -73,7 +74,7 @@ struct Barrier {
   unsigned count = 0, phase = 0;
 };
 
-// A copy by TMA: done when somebody waits for its barrier.
+// A copy by TMA that was asked for.
 struct TensorCopy {
   void *barrier;
   std::function<void()> run;
@@ -88,7 +89,9 @@ struct Block {
   dim3 index, grid, size;
   unsigned shared_bytes = 0;  // that the launch asks for
   int threads = 0, living = 0;
-  long idle = 0;  // switches since something last happened
+  long idle = 0;        // switches since something last happened
+  bool fenced = false;  // whether TMA sees the barriers that were made
+  int order = FORWARD;
   Fiber *current = nullptr;
   Fiber host;
   std::function<void()> kernel;
@@ -244,6 +247,8 @@ inline void begin(Block &b, long number, int order, unsigned seed) {
   b.tensor_copies.clear();
   b.living = b.threads;
   b.idle = 0;
+  b.order = order;
+  b.fenced = false;
   memset(shared, 0xff, sizeof shared);
   for (unsigned t = 0; t < unsigned(b.threads); t++) {
     Fiber &f = b.fibers[t];

@@ -73,12 +73,12 @@ def by_value(x):
     return np.array(x)
 
 
-def tensor_map(array, box):
-    """Describe a tensor for TMA, as `tinyllm_cuda.tensor_map` does, in a record of our own."""
-    rows, width = array.shape[-2:]
-    panels, heads = width // 64, array.size // (rows * width)
-    sizes, strides = (64, rows, panels, heads), (2 * width, 128, 2 * rows * width)
-    record = struct.pack("<Q4q3q4i", array.ctypes.data, *sizes, *strides, 64, box, panels, 1)
+def tensor_map(array, rows=64):
+    """Describe an array to TMA, as `tinyllm_cuda.tensor_map` does, in a record of our own."""
+    n, width = array.shape[-2:]
+    heads = array.size // (n * width)
+    strides = (2 * width, 2 * n * width)
+    record = struct.pack("<Q5q2i", array.ctypes.data, width, n, heads, *strides, 64, rows)
     return np.frombuffer(record.ljust(128, b"\0"), "V128").copy()
 
 

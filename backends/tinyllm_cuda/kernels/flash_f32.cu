@@ -7,7 +7,7 @@
 #include "tile_f32.h"
 extern __shared__ __align__(1024) unsigned char shared[];
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
     flash_forward(const float *q, const float *k, const float *v, const float *slopes, float *o,
                   float *lse, int H, int G, int T, int S, int offset, int least, int most,
                   float scale, float softcap) {

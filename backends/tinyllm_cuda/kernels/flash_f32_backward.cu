@@ -8,7 +8,7 @@
 extern __shared__ __align__(1024) unsigned char shared[];
 
 // Line 4: D = rowsum(dO ⊙ O), 16 threads to a row
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
     flash_delta(const float *o, const float *do_, float *delta, int rows) {
   const int row = blockIdx.x * 16 + threadIdx.x / 16;
   float x = 0;
@@ -38,7 +38,7 @@ __device__ __forceinline__ void softmax_backward(float (&s)[EACH][EACH], float (
   }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
     flash_backward_kv(const float *q, const float *k, const float *v, const float *do_,
                       const float *lse, const float *delta, const float *slopes, float *dk,
                       float *dv, int H, int G, int T, int S, int offset, int least, int most,
@@ -79,7 +79,7 @@ extern "C" __global__ void __launch_bounds__(256)
   store_rows(dv, dv_j, j0, S);
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
     flash_backward_q(const float *q, const float *k, const float *v, const float *do_,
                      const float *lse, const float *delta, const float *slopes, float *dq, int H,
                      int G, int T, int S, int offset, int least, int most, float scale,

@@ -6,9 +6,9 @@
 // q (B H, T, D), k, v (B H / G, S, D), slopes (H,) -> o (B H, T, D), lse (B H, T)
 #include "tile_mma.h"
 #define B_R 64
-extern __shared__ __align__(1024) unsigned char shared[];
+#define B_C STEP
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
     flash_forward(const half_t *q, const half_t *k, const half_t *v, const float *slopes, half_t *o,
                   float *lse, int H, int G, int T, int S, int offset, int least, int most,
                   float scale, float softcap) {

@@ -9,25 +9,8 @@
 #include "tile_mma.h"
 #define BLOCK 64                          // keys of a block for dK and dV, queries of one for dQ
 #define COLUMNS (D > 128 ? D / 2 : D)     // of dK and dV that a block has: registers hold no more
-extern __shared__ __align__(1024) unsigned char shared[];
 
-// Line 4: D = rowsum(dO ⊙ O), 16 threads to a row
-extern "C" __global__ void __launch_bounds__(THREADS)
-    flash_delta(const half_t *o, const half_t *do_, float *delta, int rows) {
-  const int row = blockIdx.x * (THREADS / 16) + threadIdx.x / 16;
-  float x = 0;
-  if (row < rows)
-    for (int c = threadIdx.x % 16 * 2; c < D; c += 32) {
-      const unsigned a = *(const unsigned *)(o + (long long)row * D + c);
-      const unsigned b = *(const unsigned *)(do_ + (long long)row * D + c);
-      x += low_half(a) * low_half(b) + high_half(a) * high_half(b);
-    }
-#pragma unroll
-  for (int d = 8; d; d /= 2) x += __shfl_xor_sync(FULL, x, d, 16);
-  if (row < rows && threadIdx.x % 16 == 0) delta[row] = x;
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
     flash_backward_kv(const half_t *q, const half_t *k, const half_t *v, const half_t *do_,
                       const float *lse, const float *delta, const float *slopes, half_t *dk,
                       half_t *dv, int H, int G, int T, int S, int offset, int least, int most,
@@ -82,7 +65,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   store_rows(dv, dv_j, j, S, 1);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
     flash_backward_q(const half_t *q, const half_t *k, const half_t *v, const half_t *do_,
                      const float *lse, const float *delta, const float *slopes, half_t *dq, int H,
                      int G, int T, int S, int offset, int least, int most, float scale,

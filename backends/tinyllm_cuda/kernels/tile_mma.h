@@ -7,6 +7,7 @@
 #define THREADS 128
 #define LD (D + 8)
 #define PIECES (D / 8)  // of 16 bytes, that a row is copied in
+extern __shared__ __align__(1024) unsigned char shared[];
 
 // Begin to copy rows row0 … of `from` (rows, D) to a tile of N rows; rows past the end are 0.
 template <int N>
