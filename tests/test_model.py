@@ -16,7 +16,7 @@ from strategies import rngs
 from tiny import configs, random_params, tiny_config
 from tinyllm.backend import get_backend
 from tinyllm.checkpoints import write_checkpoint, write_llama2c, write_meta
-from tinyllm.errors import CheckpointError, UsageError
+from tinyllm.errors import CheckpointError, TokenizerError, UsageError
 from tinyllm.model import Model
 from tinyllm.models.config import param_shapes
 from tinyllm.models.config_json import write_config_json
@@ -218,9 +218,32 @@ def test_a_tokenizer_of_another_model_is_refused():
         Model(tiny_config(), random_params(tiny_config()), xp=XP, tokenizer=Large())
 
 
+def test_saving_beside_another_tokenizer_touches_nothing(tmp_path):
+    model = tinyllm.load()
+    with pytest.raises(UsageError, match="name is empty"):
+        model.save("")
+    saved(tmp_path)
+    (tmp_path / "tokenizer.model").write_bytes(b"theirs")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(TokenizerError, match=r"another tokenizer's tokenizer.model"):
+        model.save(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("method", ["loss_and_grads", "logprobs"])
+def test_targets_have_the_shape_of_the_tokens(method):
+    model = Model(tiny_config(), random_params(tiny_config()), xp=XP)
+    for targets in ([[1, 2], [3, 4], [5, 6]], [[1, 2, 3]], [[1, 2], [3, 4]]):
+        shapes = rf"targets have shape \({len(targets)}, {len(targets[0])}\), and tokens \(2, 3\)"
+        with pytest.raises(UsageError, match=shapes):
+            getattr(model, method)([[1, 2, 3], [4, 5, 6]], targets)
+
+
 @pytest.mark.parametrize(
     ("tokens", "says"),
     [
+        ([[1, 2], [3]], "rows of different lengths"),
+        ([[]], r"shape \(1, 0\): there is none"),
         ([[11]], "token id 11"),
         ([[-1]], "token id -1"),
         ([1, 2], r"shape \(2,\)"),

@@ -13,9 +13,6 @@ that RoPE pairs.
 """
 
 import argparse
-import contextlib
-import os
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,8 +20,8 @@ from typing import Any
 
 from tinyllm.cli.arguments import TIE, add_common, add_tie
 from tinyllm.cli.command import Parser, run_command
+from tinyllm.cli.new_folder import new_paths
 from tinyllm.cli.terminal import Messages
-from tinyllm.errors import UsageError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,20 +46,13 @@ def convert(args: argparse.Namespace, messages: Messages) -> int:
     layout = args.to or ("llama2c" if target.suffix == ".bin" else "hf")
     messages.status(f"reading {source} …")
     tokenizer = _tokenizer(source, args.tokenizer)
-    beside = target.with_name(f"{target.stem}.tokenizer.bin")
+    beside = target.parent / f"{target.stem}.tokenizer.bin"
     new = [target, beside] if layout == "llama2c" and tokenizer is not None else [target]
-    for path in new:
-        if os.path.lexists(path):
-            raise UsageError(f"{path}: exists already; choose another name, nothing is overwritten")
-    config, tensors, generation = _read(source)
-    config, tensors = _checked(config, tensors, source, TIE[args.tie])
-    messages.status(f"writing {target} …")
-    try:
-        _write(layout, new, config, tensors, generation, tokenizer)
-    except BaseException:  # Ctrl-C too: nothing half made is left
-        for path in new:
-            _remove(path)
-        raise
+    with new_paths(*new) as temporary:
+        config, tensors, generation = _read(source)
+        config, tensors = _checked(config, tensors, tokenizer, source, TIE[args.tie])
+        messages.status(f"writing {target} …")
+        _write(layout, temporary, config, tensors, generation, tokenizer)
     messages.note(f"wrote {' and '.join(map(str, new))}")
     if tokenizer is None:
         messages.note("note: without a tokenizer; --tokenizer PATH takes one along")
@@ -91,16 +81,19 @@ def _read(source: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
 
 
 def _checked(
-    config: dict[str, Any], tensors: dict[str, Any], source: Path, tie: bool | None
+    config: dict[str, Any], tensors: dict[str, Any], tokenizer: Any, source: Path, tie: bool | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the parameters alone; refuse what would not load: no file is laundered here."""
     from tinyllm.key_reader import KeyReader
     from tinyllm.models.architecture import understand
     from tinyllm.models.weights import check_params, parameters_in, stored_tensors
+    from tinyllm.tokenizers import check_rows
 
     where = str(source)
     read = understand(KeyReader(config, where))
     understood = check_params(tensors, read, where=where, tie=tie)
+    if tokenizer is not None:
+        check_rows(tokenizer, understood.vocab_size)
     config = config | {"tie_word_embeddings": understood.tie_embeddings}
     return config, stored_tensors(parameters_in(tensors, understood), understood)
 
@@ -138,14 +131,6 @@ def _write(
         write_checkpoint(target, config, tensors, generation or None)
     if tokenizer is not None:
         tokenizer.save(target)
-
-
-def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):  # what went wrong before is to be told
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from tinyllm.checkpoints import (
     require_folder,
     write_checkpoint,
 )
-from tinyllm.errors import CheckpointError, UsageError
+from tinyllm.errors import UsageError
 from tinyllm.evaluation.scoring import target_logprobs
 from tinyllm.inference.encoding import Guess, fill_mask, text_vectors
 from tinyllm.inference.generation import (
@@ -43,7 +43,7 @@ from tinyllm.models.weights import check_params, load_params, stored_tensors
 from tinyllm.ops.losses import IGNORED, cross_entropy_backward, cross_entropy_forward
 from tinyllm.params import nest
 from tinyllm.shown import plain, quantity
-from tinyllm.tokenizers import Tokenizer, has_tokenizer, load_tokenizer
+from tinyllm.tokenizers import Tokenizer, check_rows, has_tokenizer, load_tokenizer
 from tinyllm.tokenizers.frames import source_ids
 
 Prompt = str | Sequence[int]  # text, or token ids as they are
@@ -133,11 +133,8 @@ class Model:
 
         Raises CheckpointError where the tokenizer has more tokens than the model has embeddings.
         """
-        if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:
-            raise CheckpointError(
-                f"the tokenizer has ids up to {tokenizer.vocab_size - 1}, but config and embedding "
-                f"have {config.vocab_size} rows: the two are not of one model"
-            )
+        if tokenizer is not None:
+            check_rows(tokenizer, config.vocab_size)
         self.config, self.xp, self.tokenizer = config, xp, tokenizer
         self._kind = architecture(config)
         self.params = {name: _read_only(x) for name, x in params.items()}
@@ -163,9 +160,9 @@ class Model:
         tokens (B, T), targets (B, T) -> (B, T), in NumPy's float64
 
         There are never the logits of all tokens at once. Raises UsageError for ids that the model
-        does not have.
+        does not have, and targets of another shape than tokens.
         """
-        ids, wanted = self._host_batch(tokens), self._host_tokens(targets, ignored=True)
+        ids, wanted = self._host_pair(tokens, targets)
         xp, tree, hidden = self.xp, self._tree(), self._hidden_states(ids)
         return target_logprobs(
             xp, hidden, wanted, lambda rows: self._kind.head(xp, rows, tree, self.config)[0],
@@ -190,13 +187,13 @@ class Model:
 
         tokens (B, T), targets (B, T)
 
-        A target of -100 is not counted. Raises UsageError where weights are stored narrower than
-        they are computed with.
+        A target of -100 is not counted. Raises UsageError where targets have another shape than
+        tokens, or weights are stored narrower than they are computed with.
         """
         if len({x.dtype for x in self.params.values()}) > 1:
             raise UsageError("gradients need all weights in one dtype: load without `storage`")
-        xp, checked = self.xp, self.xp.asarray(self._host_tokens(targets, ignored=True))
-        ids = self._kind.inputs(xp, self._host_batch(tokens))
+        xp, (batch, wanted) = self.xp, self._host_pair(tokens, targets)
+        checked, ids = xp.asarray(wanted), self._kind.inputs(xp, batch)
         logits, saved = self._kind.forward(xp, ids, self._tree(), self.config)
         loss, s_loss = cross_entropy_forward(xp, logits, checked)
         dlogits, _ = cross_entropy_backward(xp, xp.ones_like(loss), s_loss)
@@ -323,8 +320,14 @@ class Model:
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the model as a folder that `load` and transformers read.
 
-        Raises UsageError where weights were rounded to whole numbers.
+        A model that is there is replaced. Raises UsageError where weights were rounded to whole
+        numbers, or no folder is named; TokenizerError where another tokenizer's file in it would
+        be read with the new weights.
         """
+        if not os.fspath(folder):
+            raise UsageError("the folder's name is empty; '.' is the one where Python runs")
+        if self.tokenizer is not None:
+            self.tokenizer.files_for(os.fspath(folder))  # refuses before anything is replaced
         if any(x.dtype in BITS for x in self.params.values()):
             raise UsageError("rounded weights are not for others: load without `storage` to save")
         dtype = next(iter(self.params.values())).dtype
@@ -356,14 +359,34 @@ class Model:
         return self.tokenizer.stream(at_start=all(token in special for token in prompt))
 
     def _host_batch(self, tokens: Any) -> Any:
-        if not isinstance(tokens, Pair):
-            return self._host_tokens(tokens)
-        require_use(self.config, "translate")
-        return Pair(self._host_tokens(tokens.source), self._host_tokens(tokens.target))
+        if isinstance(tokens, Pair):
+            require_use(self.config, "translate")
+            return Pair(self._host_batch(tokens.source), self._host_batch(tokens.target))
+        array = self._host_tokens(tokens)
+        if not array.size:
+            raise UsageError(f"tokens have shape {array.shape}: there is none, expected at least 1")
+        return array
+
+    def _host_pair(self, tokens: Any, targets: Any) -> tuple[Any, Any]:
+        """Check ids and their targets, each target in the place of the token before it."""
+        ids, wanted = self._host_batch(tokens), self._host_tokens(targets, ignored=True)
+        shape = (ids.target if isinstance(ids, Pair) else ids).shape
+        if wanted.shape != shape:
+            raise UsageError(
+                f"targets have shape {wanted.shape}, and tokens {shape}: expected one target for "
+                f"each token"
+            )
+        return ids, wanted
 
     def _host_tokens(self, tokens: Any, *, ignored: bool = False) -> Any:
         """Check ids once, where they enter: CuPy would wrap bad ones around in silence."""
-        array = np.asarray(self.xp.to_numpy(tokens) if hasattr(tokens, "dtype") else tokens)
+        try:
+            array = np.asarray(self.xp.to_numpy(tokens) if hasattr(tokens, "dtype") else tokens)
+        except ValueError as error:  # of rows that differ in length
+            raise UsageError(
+                "tokens are rows of different lengths, expected equal ones, (B, T): cut them, or "
+                "give each alone"
+            ) from error
         if array.ndim != 2 or (array.size and array.dtype.kind not in "iu"):
             raise UsageError(
                 f"tokens have shape {array.shape} and dtype {array.dtype}, expected whole numbers "

@@ -10,10 +10,10 @@ import pytest
 
 from checkpoints.llama_files import assert_same
 from cli.commands import refused, run, variant
-from conftest import data
+from conftest import ROOT, data
 from tiny_vocabulary import llama2c_bytes, tokenizer_dict, write_json
 from tinyllm.checkpoints import read_config, read_weights
-from tinyllm.convert import main
+from tinyllm.convert import _write, main
 from tinyllm.generate import main as generate
 
 
@@ -168,11 +168,21 @@ def test_a_tokenizer_that_cannot_go_along_leaves_nothing(model, tmp_path, capsys
 
 
 @pytest.mark.parametrize("target", ["out", "out.bin"])
+def test_a_tokenizer_of_another_model_is_refused(model, tmp_path, capsys, target):
+    folder = variant(model, tmp_path / "in")
+    words = ["--tokenizer", ROOT / "tinyllm/shipped"]
+    line = refused(main, [folder, tmp_path / target, *words], capsys)
+    assert "the tokenizer has ids up to" in line
+    assert os.listdir(tmp_path) == ["in"]
+
+
+@pytest.mark.parametrize("target", ["out", "out.bin"])
 def test_ctrl_c_while_the_tokenizer_is_written_leaves_nothing(
     model, tmp_path, capsys, monkeypatch, target
 ):
     def interrupt(*_):
-        assert os.listdir(tmp_path) == [target]
+        (name,) = os.listdir(tmp_path)  # not the target's yet
+        assert name.startswith(f"{target}.")
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr("tinyllm.tokenizers.write_llama2c_tokenizer", interrupt)
@@ -188,6 +198,29 @@ def test_a_target_that_cannot_be_written_is_one_line(model, tmp_path, capsys):
         assert name in refused(main, [model, tmp_path / name], capsys)
     assert os.listdir(tmp_path) == ["file"]
     assert (tmp_path / "file").read_text() == ""
+
+
+@pytest.mark.parametrize("target", [".", "/", "./", ""])
+@pytest.mark.parametrize("layout", ["hf", "meta", "llama2c"])
+def test_a_folder_that_is_there_under_any_name_is_refused(
+    model, tmp_path, capsys, monkeypatch, target, layout
+):
+    monkeypatch.chdir(tmp_path)
+    assert "exists already" in refused(main, [model, target, "--to", layout], capsys)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["out", "out.bin", "out.tokenizer.bin"])
+def test_what_another_process_wrote_meanwhile_stays(model, tmp_path, capsys, monkeypatch, name):
+    def write(*words):
+        (tmp_path / name).write_text("theirs")
+        return _write(*words)
+
+    monkeypatch.setattr("tinyllm.convert._write", write)
+    target = tmp_path / name.replace(".tokenizer", "")
+    assert "exists already" in refused(main, [model, target], capsys)
+    assert os.listdir(tmp_path) == [name]
+    assert (tmp_path / name).read_text() == "theirs"
 
 
 def test_usage(model, tmp_path, capsys):

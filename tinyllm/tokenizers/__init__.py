@@ -10,11 +10,12 @@ from tinyllm.tokenizers.byte_level_training import train_byte_level_bpe
 from tinyllm.tokenizers.llama2c import write_llama2c_tokenizer
 from tinyllm.tokenizers.loading import has_tokenizer, load_tokenizer
 from tinyllm.tokenizers.stream import DecoderStream
-from tinyllm.tokenizers.tokenizer import Tokenizer
+from tinyllm.tokenizers.tokenizer import Tokenizer, check_rows
 
 __all__ = [
     "DecoderStream",
     "Tokenizer",
+    "check_rows",
     "has_tokenizer",
     "load_tokenizer",
     "train_byte_level_bpe",

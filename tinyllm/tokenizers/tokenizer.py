@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from tinyllm.errors import TokenizerError
+from tinyllm.checkpoints.atomic import atomic_write
+from tinyllm.errors import CheckpointError, TokenizerError
 from tinyllm.tokenizers.literals import Literals
 from tinyllm.tokenizers.stream import DecoderStream
 from tinyllm.tokenizers.unicode import require_unicode
@@ -117,16 +118,34 @@ class Tokenizer:
     def save(self, folder: Path | str) -> None:
         """Write the files that the tokenizer came from, and a tokenizer.json if one can say it all.
 
-        `load_tokenizer(folder)` gives this tokenizer again. Raises TokenizerError where the folder
-        cannot be written, or where another tokenizer's file there would stay and be read instead.
+        `load_tokenizer(folder)` gives this tokenizer again. Raises TokenizerError as `files_for`
+        does, and where the folder cannot be written.
         """
-        files = {**self.export(self), **self.sources}
-        for name in _READ_FROM_A_FOLDER - files.keys():
-            if (Path(folder) / name).exists():
-                raise TokenizerError(f"{folder}: has another tokenizer's {name}; remove it first")
+        files = self.files_for(folder)
         try:
             Path(folder).mkdir(parents=True, exist_ok=True)
             for name, content in files.items():
-                (Path(folder) / name).write_bytes(content)
-        except OSError as cause:
+                with atomic_write(Path(folder) / name) as file:
+                    file.write(content)
+        except (OSError, CheckpointError) as cause:
             raise TokenizerError(f"{folder}: the tokenizer cannot be saved: {cause}") from cause
+
+    def files_for(self, folder: Path | str) -> dict[str, bytes]:
+        """Return what `save` would write into a folder: name -> content.
+
+        Raises TokenizerError where another tokenizer's file there would stay and be read instead.
+        """
+        files = {**self.export(self), **self.sources}
+        for name in sorted(_READ_FROM_A_FOLDER - files.keys()):
+            if (Path(folder) / name).exists():
+                raise TokenizerError(f"{folder}: has another tokenizer's {name}; remove it first")
+        return files
+
+
+def check_rows(tokenizer: Tokenizer, rows: int) -> None:
+    """Raise CheckpointError where a tokenizer has more ids than an embedding has rows."""
+    if tokenizer.vocab_size > rows:
+        raise CheckpointError(
+            f"the tokenizer has ids up to {tokenizer.vocab_size - 1}, but config and embedding "
+            f"have {rows} rows: the two are not of one model"
+        )
