@@ -28,6 +28,7 @@ COMMANDS = {
     "translate": "turn a text into another, by an encoder and a decoder",
     "tokenize": "turn text into token ids, and back",
     "prune": "make a model smaller: zeros in its weights, or fewer layers",
+    "distill": "train a small model on what a large one makes of a text",
     "convert": "turn llama2.c files and Meta's layout into Hugging Face's, and back",
     "info": "say what a model is, and what it needs",
     "bench": "measure speed and memory by the length of a text",

@@ -14,6 +14,7 @@ from tinyllm.errors import UsageError
 from tinyllm.shown import plain
 
 if TYPE_CHECKING:
+    from tinyllm.adaptation.lora import Lora
     from tinyllm.training.settings import Settings
 
 RUN = "run.json"
@@ -23,6 +24,7 @@ DEFAULTS: dict[str, Any] = {
     "val_fraction": 0.05, "dtype": "float32",
 }  # fmt: skip
 NOT_KEPT = ("resume", "until", "out", "backend", "quiet", "verbose", "debug", "json", "force")
+MODELS = ("model", "student", "teacher")  # flags that may be paths, or ids in the local cache
 STEP_FLAGS = (  # the settings of `Settings`, with the names that others give them
     (("--steps", "--max-iters"), whole, "how often to change the weights (default: 1000)"),
     (("--batch-size", "--batch_size"), whole, "windows of a batch (default: 16)"),
@@ -78,6 +80,11 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         metavar="TEXT",
         help=r"what stands between documents: '<|endoftext|>', '\n\n', … (default: all is one)",
     )
+
+
+def add_new_tokenizer(parser: argparse.ArgumentParser) -> None:
+    """Add what says into which tokens a new model's texts fall."""
+    add = parser.add_argument_group("tokenizer").add_argument
     add(
         "--tokenizer",
         metavar="PATH",
@@ -89,6 +96,33 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="without --tokenizer: learn byte-level BPE of N tokens from the text first",
     )
+
+
+def add_lora(parser: argparse.ArgumentParser) -> None:
+    """Add what says that only adapters are trained."""
+    add = parser.add_argument_group(
+        "LoRA", "adapters beside the matrices of --model, which stay as they are"
+    ).add_argument
+    add("--lora", type=whole, metavar="R", help="train adapters of this rank alone")
+    add("--lora-alpha", type=real, metavar="X",
+        help="an adapter counts alpha / rank times (default: twice the rank)")  # fmt: skip
+    add("--lora-targets", metavar="NAME,…",
+        help="beside which matrices of blocks: q_proj,v_proj, say (default: all)")  # fmt: skip
+
+
+def lora_of(args: argparse.Namespace) -> "Lora | None":
+    """Return the adapters that the flags describe, if they do. Raises UsageError."""
+    from tinyllm.adaptation.lora import Lora
+
+    if args.lora is None:
+        if args.lora_alpha is not None or args.lora_targets is not None:
+            raise UsageError("--lora-alpha and --lora-targets are of use with --lora R")
+        return None
+    if args.model is None:
+        raise UsageError("--lora trains adapters of a model that is there: name it with --model")
+    targets = () if args.lora_targets is None else tuple(args.lora_targets.split(","))
+    alpha = 2.0 * args.lora if args.lora_alpha is None else args.lora_alpha
+    return Lora(rank=args.lora, alpha=alpha, targets=targets)
 
 
 def add_steps(parser: argparse.ArgumentParser) -> None:
@@ -116,7 +150,9 @@ def remember(args: argparse.Namespace, folder: Path) -> None:
     from tinyllm.checkpoints.atomic import atomic_write
 
     kept = {k: v for k, v in vars(args).items() if k not in NOT_KEPT and v is not None}
-    kept |= {k: os.path.abspath(kept[k]) for k in FILES if k in kept}
+    files = {k: kept[k] for k in FILES if k in kept}
+    models = {k: kept[k] for k in MODELS if k in kept and os.path.exists(kept[k])}
+    kept |= {k: os.path.abspath(path) for k, path in (files | models).items()}
     with atomic_write(folder / RUN) as file:
         file.write((json.dumps(kept, indent=2, sort_keys=True) + "\n").encode())
 
@@ -132,7 +168,9 @@ def recall(args: argparse.Namespace, folder: Path) -> None:
         raise UsageError(f"{plain(folder)}: has no {RUN}, so no run to go on with")
     kept = read_json(folder / RUN, UsageError)
     for key in model_flags():
-        given, was = getattr(args, key), kept.get(key)
+        given, was = getattr(args, key, None), kept.get(key)
+        if key in MODELS and given is not None and os.path.exists(given):
+            given = os.path.abspath(given)
         if given not in (None, was):
             raise UsageError(
                 f"{plain(folder)}: was started {_as_flag(key, was)}, and now it is "
@@ -158,6 +196,6 @@ def _as_flag(key: str, value: Any) -> str:
 def fill_in(args: argparse.Namespace) -> None:
     """Give the flags of data and model that are still open their defaults."""
     for key, value in DEFAULTS.items():
-        if getattr(args, key) is None:
+        if getattr(args, key, value) is None:
             setattr(args, key, value)
     args.separator = unescape(args.separator) if args.separator else None

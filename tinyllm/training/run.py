@@ -26,6 +26,7 @@ from tinyllm.training.snapshot import restore_latest, save_snapshot, snapshots
 from tinyllm.training.trainer import Report, Trainer
 
 CHECKPOINTS, METRICS, LOCK = "checkpoints", "metrics.jsonl", "run.lock"
+MODEL = ("config.json", "model.safetensors", "model.safetensors.index.json")
 
 
 def run_in_folder(
@@ -75,6 +76,8 @@ def claimed(
                     f"{plain(out)}: has a run already; --resume goes on with it, another --out "
                     f"starts a new one"
                 )
+            if not resume and not made and any((out / name).exists() for name in MODEL):
+                raise UsageError(f"{plain(out)}: has a model already; give another --out")
             yield
     finally:
         if made:

@@ -1,0 +1,1 @@
+"""Make a trained model do something new, by changing little of it."""
