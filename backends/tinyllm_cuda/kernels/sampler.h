@@ -1,0 +1,56 @@
+// What a block does together to choose a token: sums, and a cut through an order.
+#pragma once
+#include "number.h"
+typedef unsigned long long u64;
+#define WARPS 16
+#define THREADS (32 * WARPS)
+
+// A score and its id as one number, by which tokens are ordered: the higher score first, of equals
+// the lower id. NaN comes before all.
+__device__ __forceinline__ u64 key_of(float score, int id) {
+  const unsigned bits = __float_as_uint(score + 0.0f);  // -0 is 0
+  const unsigned ordered = bits >> 31 ? ~bits : bits | 0x80000000u;
+  return (u64)(score != score ? 0xffffffffu : ordered) << 32 | (unsigned)~id;
+}
+__device__ __forceinline__ int id_of(u64 key) { return ~(unsigned)key; }
+__device__ __forceinline__ bool is_nan(u64 key) { return key >> 32 == 0xffffffffu; }
+
+// Combine what the threads of a block have, in one order, so that reruns give the same bits; each
+// gets the result. `parts` has room for WARPS.
+template <class T, class Combine>
+__device__ __forceinline__ T all_of(T x, T *parts, Combine combine) {
+#pragma unroll
+  for (int d = 16; d; d /= 2) x = combine(x, __shfl_xor_sync(FULL, x, d));
+  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = x;
+  __syncthreads();  // the parts of all warps are there
+  x = parts[0];
+  for (int warp = 1; warp < WARPS; warp++) x = combine(x, parts[warp]);
+  __syncthreads();  // all have read them
+  return x;
+}
+__device__ __forceinline__ double sum_of_all(double x, double *parts) {
+  return all_of(x, parts, [](double a, double b) { return a + b; });
+}
+__device__ __forceinline__ u64 largest_of_all(u64 x, u64 *parts) {
+  return all_of(x, parts, [](u64 a, u64 b) { return a < b ? b : a; });
+}
+
+// Find where to cut: the highest key of which those that are as high are enough. measure(key) says
+// how much they are, and how many; those from `low` on are enough. Halves the range between low and
+// high, an upper bound, until one item is left in it.
+template <class Measure>
+__device__ __forceinline__ u64 cut(u64 low, u64 high, double enough, Measure measure) {
+  double above = 0, from_low = measure(low).count;
+  while (from_low - above > 1) {
+    const u64 middle = low + (high - low) / 2;
+    const auto part = measure(middle);
+    if (part.amount >= enough)
+      low = middle, from_low = part.count;
+    else
+      high = middle, above = part.count;
+  }
+  return low;
+}
+struct Measured {
+  double amount, count;
+};
