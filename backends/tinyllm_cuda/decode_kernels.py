@@ -87,7 +87,7 @@ def attention_tile(kernel: Kernel) -> int:
 
 def sampler(name: str, format: str) -> Kernel:
     """Return sampler_embed or sampler_draw for an embedding table in a format."""
-    threads, room = {"sampler_embed": (256, 0), "sampler_draw": (512, 512)}[name]
+    threads, room = {"sampler_embed": (256, 0), "sampler_draw": (512, 1024)}[name]
     macros = (("FORMAT", FORMATS[format]),)
     return Kernel(
         source="sampler.cu", name=name, threads=threads, shared_memory=room, macros=macros

@@ -132,15 +132,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
   merge((float *)shared, GROUPS, mine, splits == 1);
   if (splits == 1) return;
 
-  int *last = (int *)shared;
+  int *others = (int *)shared;  // whether some are still to come
   __threadfence();  // what this block found is seen before its count is
   __syncthreads();  // all of it is written, and shared memory has been read
   if (threadIdx.x == 0) {
-    *last = atomicAdd(done + key_head, 1) == splits - 1;
-    if (*last) done[key_head] = 0;  // for the next token
+    *others = atomicAdd(done + key_head, 1) < splits - 1;
+    if (!*others) done[key_head] = 0;  // for the next token
   }
   __syncthreads();  // it is known who is last
-  if (!*last) return;
+  if (*others) return;
   __threadfence();  // what the others found is read after their counts
   merge(parts, splits, o, true);
 }

@@ -15,8 +15,8 @@
 extern __shared__ __align__(1024) unsigned char shared[];
 
 struct Room {
-  u64 keys[WARPS];
-  double sums[WARPS];
+  u64 keys[2 * WARPS];
+  double sums[2 * WARPS], masses[WARPS];
   int counts[WARPS], token;
 };
 
@@ -53,13 +53,13 @@ __device__ __forceinline__ int draw(int n, const int *ids, double u, Room &room,
   for (int i = begin + lane; i < end; i += 32) mine += weight(ids[i]);
 #pragma unroll
   for (int d = 16; d; d /= 2) mine += __shfl_xor_sync(FULL, mine, d);
-  if (lane == 0) room.sums[warp] = mine;
+  if (lane == 0) room.masses[warp] = mine;
   __syncthreads();  // the sums of all warps are there
-  for (int w = 0; w < WARPS; w++) total += room.sums[w];
+  for (int w = 0; w < WARPS; w++) total += room.masses[w];
   int where = 0;  // the warp with the token
   for (int w = 0; w < WARPS; w++) {
-    if (room.sums[w] > 0 && sum <= u * total) where = w, before = sum;
-    sum += room.sums[w];
+    if (room.masses[w] > 0 && sum <= u * total) where = w, before = sum;
+    sum += room.masses[w];
   }
   if (warp == where) {
     int last = -1, found = -1;  // the last that can be drawn: rounding may leave the sum too small
@@ -91,7 +91,8 @@ __device__ __forceinline__ int choose(const float *logits, int n, double u, cons
     const u64 key = key_of(logits[i], i);
     if (key > best) best = key;
   }
-  const u64 highest = largest_of_all(best, room.keys);
+  Together<double> block{room.sums};
+  const u64 highest = Together<u64>{room.keys}.largest(best);
   if (is_nan(highest)) return -1;
   const float top = logits[id_of(highest)];
   if (fabsf(top) > 3.4e38f) return -1;  // infinite
@@ -105,13 +106,13 @@ __device__ __forceinline__ int choose(const float *logits, int n, double u, cons
   double total = 0;  // of what top-p is a part of
   if (by_k && top_k <= THREADS) {  // the k best are as high as the k-th of the threads' best
     low = cut(low, highest + 1, top_k, [&](u64 key) {
-      const double count = sum_of_all(best >= key, room.sums);
+      const double count = block.sum(best >= key);
       return Measured{count, count};
     });
   } else if (!by_k && by_p) {  // those below weigh less than 1 - p together
     double sum = 0;
     for (int i = threadIdx.x; i < n; i += THREADS) sum += weight(i);
-    total = sum_of_all(sum, room.sums);
+    total = block.sum(sum);
     least = (1 - top_p) / n * total;
   }
   const int left = collect(n, ids, room.counts, [&](int i) {
@@ -121,7 +122,8 @@ __device__ __forceinline__ int choose(const float *logits, int n, double u, cons
     double amount = 0, count = 0;
     for (int i = threadIdx.x; i < left; i += THREADS)
       if (key_of(logits[ids[i]], ids[i]) >= key) amount += weight(ids[i]), count += 1;
-    return Measured{sum_of_all(amount, room.sums), sum_of_all(count, room.sums)};
+    const double sum = block.sum(amount);
+    return Measured{sum, block.sum(count)};
   };
   if (by_k) {
     low = cut(low, highest + 1, top_k, [&](u64 key) {

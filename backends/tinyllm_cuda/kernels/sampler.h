@@ -15,25 +15,33 @@ __device__ __forceinline__ u64 key_of(float score, int id) {
 __device__ __forceinline__ int id_of(u64 key) { return ~(unsigned)key; }
 __device__ __forceinline__ bool is_nan(u64 key) { return key >> 32 == 0xffffffffu; }
 
-// Combine what the threads of a block have, in one order, so that reruns give the same bits; each
-// gets the result. `parts` has room for WARPS.
-template <class T, class Combine>
-__device__ __forceinline__ T all_of(T x, T *parts, Combine combine) {
+// Combines what the threads of a block have, in one order, so that reruns give the same bits; each
+// gets the result. Of two places for what the warps have, the next is used while some may still read
+// the last.
+template <class T>
+struct Together {
+  T *parts;  // 2 WARPS of them, in shared memory
+  int side = 0;
+
+  template <class Combine>
+  __device__ __forceinline__ T all(T x, Combine combine) {
+    T *mine = parts + side * WARPS;
+    side = 1 - side;
 #pragma unroll
-  for (int d = 16; d; d /= 2) x = combine(x, __shfl_xor_sync(FULL, x, d));
-  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = x;
-  __syncthreads();  // the parts of all warps are there
-  x = parts[0];
-  for (int warp = 1; warp < WARPS; warp++) x = combine(x, parts[warp]);
-  __syncthreads();  // all have read them
-  return x;
-}
-__device__ __forceinline__ double sum_of_all(double x, double *parts) {
-  return all_of(x, parts, [](double a, double b) { return a + b; });
-}
-__device__ __forceinline__ u64 largest_of_all(u64 x, u64 *parts) {
-  return all_of(x, parts, [](u64 a, u64 b) { return a < b ? b : a; });
-}
+    for (int d = 16; d; d /= 2) x = combine(x, __shfl_xor_sync(FULL, x, d));
+    if (threadIdx.x % 32 == 0) mine[threadIdx.x / 32] = x;
+    __syncthreads();  // the parts of all warps are there
+    x = mine[0];
+    for (int warp = 1; warp < WARPS; warp++) x = combine(x, mine[warp]);
+    return x;
+  }
+  __device__ __forceinline__ T sum(T x) {
+    return all(x, [](T a, T b) { return a + b; });
+  }
+  __device__ __forceinline__ T largest(T x) {
+    return all(x, [](T a, T b) { return a < b ? b : a; });
+  }
+};
 
 // Find where to cut: the highest key of which those that are as high are enough. measure(key) says
 // how much they are, and how many; those from `low` on are enough. Halves the range between low and
