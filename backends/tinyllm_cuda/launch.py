@@ -29,6 +29,7 @@ class Device:
     architecture: int  # compute capability without its point: 80, 90
     shared_memory: int  # bytes that a block may ask for
     tensor_map: Callable[..., Any] | None = None  # see `tinyllm_cuda.tensor_map`
+    multiprocessors: int = 1  # that run blocks side by side
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -53,6 +53,23 @@ inline T __shfl_sync(unsigned mask, T value, int source, int width = 32) {
   return emulator::shuffle(mask, value,
                            [=](int lane) { return lane / width * width + source % width; });
 }
+static inline unsigned __ballot_sync(unsigned mask, bool vote) {
+  unsigned char *mine = emulator::meet(mask, &vote, 1, [=](auto &in, auto &out) {
+    unsigned votes = 0;
+    for (int lane = 0; lane < 32; lane++)
+      if (mask >> lane & 1) votes |= (unsigned)in[lane][0] << lane;
+    for (auto &lane : out) memcpy(lane, &votes, sizeof votes);
+  });
+  unsigned votes;
+  memcpy(&votes, mine, sizeof votes);
+  return votes;
+}
+static inline int __popc(unsigned x) { return __builtin_popcount(x); }
+static inline int __clz(unsigned x) { return x ? __builtin_clz(x) : 32; }
+static inline int __ffs(unsigned x) { return __builtin_ffs(x); }
+static inline void sincospif(float x, float *sine, float *cosine) {
+  *sine = sin(M_PI * x), *cosine = cos(M_PI * x);
+}
 static inline float __uint_as_float(unsigned bits) {
   float x;
   memcpy(&x, &bits, sizeof x);

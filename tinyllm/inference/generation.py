@@ -8,11 +8,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tinyllm.errors import UsageError
-from tinyllm.inference.sampling import Sampling, check_range, choose_token
+from tinyllm.decode_plan import Drawing
+from tinyllm.errors import TinyllmError, UsageError
+from tinyllm.inference.decode import CompiledReader
+from tinyllm.inference.sampling import NAN_SCORES, Sampling, check_range, choose_token
 from tinyllm.inference.stops import StopStrings
 
 LARGEST_SEED = 2**64 - 1
+AHEAD = 16  # tokens that a device draws before the host looks at them
+SHARPEST = 1e-6  # temperature that a device divides by, in float32
 
 
 class Scorer(Protocol):
@@ -28,6 +32,11 @@ class Scorer(Protocol):
 
     def resume(self, earlier: Any, tokens: int) -> int:
         """Take over what an earlier one computed of the first tokens: -> how many it had."""
+        ...
+
+    @property
+    def compiled(self) -> CompiledReader | None:
+        """What reads on and draws on the device, after the prompts; None where nothing does."""
         ...
 
 
@@ -216,6 +225,9 @@ class Run:
                     yield index, piece
             if all(row.finish_reason for row in self.rows):
                 return
+            if (how := self._drawing()) is not None:
+                yield from self._grow_on_device(self.rows[0], how)
+                return
             # Rows that have finished keep their place in the batch; what they score is ignored.
             logits = self._scorer.step([row.tokens[-1] for row in self.rows])
 
@@ -242,6 +254,10 @@ class Run:
         token = choose_token(logits, row.prompt + row.tokens, self._options, row.rng)
         if self._options.logprobs is not None:
             row.logprobs.append(token_logprobs(logits, token, self._options.logprobs))
+        return self._append(row, token)
+
+    def _append(self, row: Row, token: int) -> str:
+        """Add a token that was drawn, and end the text where it ends."""
         row.tokens.append(token)
         if token in self._eos_ids:
             return row.finish("eos")
@@ -250,6 +266,37 @@ class Run:
             return piece + row.finish("stop")
         full = len(row.tokens) == row.max_tokens
         return piece + row.finish("length") if full else piece
+
+    def _drawing(self) -> Drawing | None:
+        """Say how a device is to draw; None where the host has to see the scores of each token."""
+        o = self._options
+        plain = o.repetition_penalty == 1.0 and not o.logit_bias and o.logprobs is None
+        sharp = 0.0 < o.temperature < SHARPEST
+        if not plain or sharp or len(self.rows) > 1 or self._scorer.compiled is None:
+            return None
+        return Drawing(
+            temperature=o.temperature, top_k=o.top_k, top_p=o.top_p, min_p=o.min_p,
+            vocab_size=self._vocab_size,
+        )  # fmt: skip
+
+    def _grow_on_device(self, row: Row, how: Drawing) -> Iterator[tuple[int, str]]:
+        """Let the device draw some tokens ahead; what it drew after the end of the text is dropped.
+
+        As on the host each token takes one number of the row's generator, and none without a
+        temperature.
+        """
+        assert self._scorer.compiled is not None
+        while not row.finish_reason:
+            n = min(AHEAD, row.max_tokens - len(row.tokens))
+            uniforms = [0.0] * n if how.temperature == 0 else row.rng.random(n).tolist()
+            for token in self._scorer.compiled.draw(row.tokens[-1], uniforms, how):
+                if token < 0:
+                    raise TinyllmError(NAN_SCORES)
+                piece = self._append(row, token)
+                self._last = time.perf_counter()
+                yield 0, piece
+                if row.finish_reason:
+                    break
 
 
 def token_logprobs(logits: Any, token: int, top: int) -> TokenLogprobs:

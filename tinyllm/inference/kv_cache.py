@@ -68,12 +68,16 @@ class KVCache:
         """
         start = self.length + offset
         end = start + k.shape[2]
-        if end > self.capacity:
-            raise UsageError(f"the KV cache has room for {self.capacity} tokens, not for {end}")
+        self.require_room(end)
         keys, values = self.keys[index], self.values[index]
         keys[:, :, start:end, :] = k
         values[:, :, start:end, :] = v
         return keys[:, :, :end, :], values[:, :, :end, :]
+
+    def require_room(self, columns: int) -> None:
+        """Raise UsageError where so many columns do not fit."""
+        if self.keeps_all and columns > self.capacity:
+            raise UsageError(f"the KV cache has room for {self.capacity} tokens, not for {columns}")
 
     def advance(self, T: int, /) -> None:
         """Count T tokens as seen, once every layer has written them."""
@@ -106,6 +110,11 @@ class KVCache:
             kept[:] = [self.xp.take(x, ids, axis=0) for x in kept]
         if self._padding is not None:
             self._padding = self._padding[rows]
+
+    @property
+    def padded(self) -> bool:
+        """Whether some row starts with padding."""
+        return self._padding is not None
 
     def _columns(self, T: int) -> Any:
         return np.arange(self.length + T)

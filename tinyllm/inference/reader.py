@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tinyllm.backend import Array, Backend
+from tinyllm.inference.decode import CompiledReader, compiled_reader
 from tinyllm.inference.kv_cache import make_cache
 from tinyllm.inference.prefill import CHUNK, prefill
 from tinyllm.models.architecture import Config
@@ -36,6 +37,10 @@ class Reader(Protocol):
 
         Both have one row, and `tokens` must be those that both begin with.
         """
+        ...
+
+    def compiled(self) -> CompiledReader | None:
+        """Return what reads on by kernels of the backend's own; None where it has none for this."""
         ...
 
 
@@ -68,6 +73,10 @@ class DecoderReader:
     def resume(self, earlier: "DecoderReader", tokens: int, /) -> int:
         """Take over the first keys and values, as far as they are still there."""
         return self._kv.resume(earlier._kv, tokens)
+
+    def compiled(self) -> CompiledReader | None:
+        """Read on from this cache, which counts on; do not call `read` between its calls."""
+        return compiled_reader(self._xp, self._p, self._config, self._kv)
 
 
 class RecurrentReader:
@@ -107,6 +116,9 @@ class RecurrentReader:
             return 0
         self._state, self._length = earlier._state, earlier._length
         return self._length
+
+    def compiled(self) -> None:
+        """No backend has kernels for a recurrent model's step."""
 
     def _forget_padding(self) -> None:
         """Give rows whose text begins here the state of a beginning."""

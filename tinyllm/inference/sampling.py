@@ -15,6 +15,8 @@ import numpy as np
 
 from tinyllm.errors import TinyllmError, UsageError
 
+NAN_SCORES = "the model's scores are NaN: its weights are damaged or overflowed"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampling:
@@ -55,7 +57,7 @@ def choose_token(
     scores = penalised_scores(logits, seen, sampling)
     best = int(np.argmax(scores))  # the first NaN, if there is one
     if math.isnan(scores[best]):
-        raise TinyllmError("the model's scores are NaN: its weights are damaged or overflowed")
+        raise TinyllmError(NAN_SCORES)
     if scores[best] == -math.inf:
         raise TinyllmError("no token may be chosen: every score is -inf")
     if sampling.temperature == 0:

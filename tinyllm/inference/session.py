@@ -1,11 +1,13 @@
 """A batch of texts on their way through a model: prompts in, then one token a row at a time."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from tinyllm.backend import Backend
+from tinyllm.inference.decode import CompiledReader
 from tinyllm.inference.reader import make_reader
 from tinyllm.models.architecture import Config, architecture
 
@@ -49,7 +51,14 @@ class Session:
 
     def step(self, tokens: Sequence[int]) -> Any:
         """Append one token to each row."""
+        if self.compiled is not None:
+            return self._xp.to_numpy(self.compiled.logits(tokens[0]))[None]
         return self._score(np.asarray(tokens, np.int64)[:, None])
+
+    @cached_property
+    def compiled(self) -> CompiledReader | None:
+        """What reads on by kernels of the backend's own, once the prompts are read; or None."""
+        return self._reader.compiled()
 
     def _score(self, tokens: Any) -> Any:
         hidden = self._reader.read(tokens)
@@ -59,6 +68,8 @@ class Session:
 
 class UncachedSession:
     """The same scores with every token computed anew: slow, and plain to see through."""
+
+    compiled = None
 
     def __init__(
         self,
