@@ -148,7 +148,8 @@ def test_adapters_learn_and_the_base_does_not():
     trainer = Trainer(
         tinyllm_numpy, CONFIG, adapters, Windows(tokens[:60], 6),
         Settings(steps=30, batch_size=4, seq_len=6, lr=0.02, eval_every=30),
-        validation=WindowsInOrder(tokens[:60], 6), parts=Adapted(config=CONFIG, base=base, lora=LORA),
+        validation=WindowsInOrder(tokens[:60], 6),
+        parts=Adapted(config=CONFIG, base=base, lora=LORA),
     )  # fmt: skip
     reports = list(trainer)
     assert reports[-1].loss < 0.8 * reports[0].loss
@@ -156,6 +157,7 @@ def test_adapters_learn_and_the_base_does_not():
     assert set(trainer.params) == set(adapters)
     plain = Trainer(
         tinyllm_numpy, CONFIG, trainer.parts.model(tinyllm_numpy, trainer.result),
-        Windows(tokens, 6), Settings(steps=1, batch_size=4, seq_len=6), validation=WindowsInOrder(tokens[:60], 6),
+        Windows(tokens, 6), Settings(steps=1, batch_size=4, seq_len=6),
+        validation=WindowsInOrder(tokens[:60], 6),
     )  # fmt: skip
     assert plain.evaluate() == pytest.approx(trainer.evaluate(), rel=1e-12)
