@@ -45,8 +45,9 @@ inline T __shfl_xor_sync(unsigned mask, T value, int distance, int width = 32) {
 }
 template <class T>
 inline T __shfl_down_sync(unsigned mask, T value, int distance, int width = 32) {
-  return emulator::shuffle(
-      mask, value, [=](int lane) { return lane % width + distance < width ? lane + distance : lane; });
+  return emulator::shuffle(mask, value, [=](int lane) {
+    return lane % width + distance < width ? lane + distance : lane;
+  });
 }
 template <class T>
 inline T __shfl_sync(unsigned mask, T value, int source, int width = 32) {

@@ -1,7 +1,7 @@
-// What tinyllm_cuda/kernels/ptx_sm90.h declares, without the instructions: the same functions in C++.
-//
-// TMA moves nothing before somebody waits for its barrier, or in shuffled order moves it at once; a
-// product is made when a warp waits for it. Fences order nothing here: that there is one is checked.
+// What tinyllm_cuda/kernels/ptx_sm90.h declares, without the instructions: the same functions in
+// C++. TMA moves nothing before somebody waits for its barrier, or in shuffled order moves it at
+// once; a product is made when a warp waits for it. That there are fences is checked: here they
+// order nothing.
 #pragma once
 #include <ptx_sm80.h>
 
@@ -129,8 +129,8 @@ static inline void tma_load(void *to, const CUtensorMap &map, mbarrier_t &barrie
       for (int c = 0; c < map.columns; c++) {
         const bool inside = row + r < map.sizes[1] && column + c < map.sizes[0];
         unsigned char *cell = shared + emulator::swizzled(at + (r * map.columns + c) * 2);
-        const long long from = head * map.strides[1] + (row + r) * map.strides[0] + (column + c) * 2;
-        if (inside) memcpy(cell, map.base + from, 2);
+        const auto *from = map.base + head * map.strides[1] + (row + r) * map.strides[0];
+        if (inside) memcpy(cell, from + (column + c) * 2, 2);
         else memset(cell, 0, 2);
       }
     emulator::at(barrier).bytes -= map.rows * map.columns * 2;
@@ -159,7 +159,8 @@ static inline void wgmma_wait(Products &...) {
   emulator::self().fenced = false;
 }
 template <int N>
-static inline void wgmma_abt(float (&d)[N][4], unsigned long long a, unsigned long long b, bool add) {
+static inline void wgmma_abt(float (&d)[N][4], unsigned long long a, unsigned long long b,
+                             bool add) {
   emulator::issue({d[0], 8 * N, add, false, false, {}, a, b});
 }
 template <int N>

@@ -1,5 +1,5 @@
-// Hopper's instructions (sm_90a) as functions: mbarrier, TMA, named barriers, wgmma, setmaxnreg (PTX
-// ISA 8.0, 9.7). A warpgroup is four warps, of which each has 16 of a product's 64 rows.
+// Hopper's instructions (sm_90a) as functions: mbarrier, TMA, named barriers, wgmma, setmaxnreg
+// (PTX ISA 8.0, 9.7). A warpgroup is four warps, of which each has 16 of a product's 64 rows.
 #pragma once
 #include <ptx_sm80.h>
 
@@ -19,13 +19,14 @@ __device__ __forceinline__ void mbarrier_init_fence() {
   asm volatile("fence.mbarrier_init.release.cluster; fence.proxy.async;" ::: "memory");
 }
 __device__ __forceinline__ void mbarrier_arrive(mbarrier_t &barrier) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(&barrier)) : "memory");
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(&barrier))
+               : "memory");
 }
 __device__ __forceinline__ void mbarrier_arrive_expecting(mbarrier_t &barrier, int bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(
                    shared_address(&barrier)), "r"(bytes) : "memory");
 }
-// Wait for the end of the even phases (0, 2, …), or of the odd ones; before the first is an odd one.
+// Wait for the end of the phase that has this parity; the phase before the first, 0, has ended.
 __device__ __forceinline__ void mbarrier_wait(mbarrier_t &barrier, int parity) {
   unsigned done;
   do asm volatile("{.reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; "

@@ -1,8 +1,8 @@
 // Tiles in shared memory as TMA brings them, rings of them, and their products by wgmma.
 //
-// A row of a tile lies in panels of 64 numbers, 128 bytes: WIDTH is D, rounded up, and what lies past
-// D is 0. TMA permutes the 16-byte pieces of eight rows, the "128-byte swizzle", and wgmma expects
-// that: it is told of it by a descriptor.
+// A row of a tile lies in panels of 64 numbers, 128 bytes: WIDTH is D, rounded up, and what lies
+// past D is 0. TMA permutes the 16-byte pieces of eight rows, the "128-byte swizzle", so that they
+// lie in different banks, and wgmma is told of it by a descriptor.
 #pragma once
 #include <ptx_sm90.h>
 #include "fragment.h"
@@ -29,17 +29,18 @@ struct Ring {
       mbarrier_init(free[stage], 4 * WARPGROUPS);  // a lane of each warp
     }
   }
+  __device__ __forceinline__ Tile<ROWS> &tile(int step) { return tiles[step % N]; }
   __device__ __forceinline__ void load(int step, const CUtensorMap &map, int row, int head) {
-    const int stage = step % N;
-    mbarrier_wait(free[stage], step / N % 2 ^ 1);
-    mbarrier_arrive_expecting(full[stage], sizeof tiles[stage].panel);
+    mbarrier_t &arrived = full[step % N];
+    mbarrier_wait(free[step % N], step / N % 2 ^ 1);
+    mbarrier_arrive_expecting(arrived, sizeof tiles[0].panel);
     for (int p = 0; p < WIDTH / 64; p++)
       for (int r = 0; r < ROWS; r += BOX)
-        tma_load(tiles[stage].panel[p][r], map, full[stage], 64 * p, row + r, head);
+        tma_load(tile(step).panel[p][r], map, arrived, 64 * p, row + r, head);
   }
   __device__ __forceinline__ const Tile<ROWS> &wait(int step) {
     mbarrier_wait(full[step % N], step / N % 2);
-    return tiles[step % N];
+    return tile(step);
   }
   __device__ __forceinline__ void release(int step) {
     if (threadIdx.x % 32 == 0) mbarrier_arrive(free[step % N]);
@@ -68,5 +69,6 @@ template <int K>
 __device__ __forceinline__ void start_pb(float (&acc)[WIDTH / 8][4], const unsigned (&p)[K][4],
                                          const Tile<16 * K> &b) {
 #pragma unroll
-  for (int k = 0; k < K; k++) wgmma_pb(acc, p[k], descriptor(b.panel[0][16 * k], sizeof b.panel[0]));
+  for (int k = 0; k < K; k++)
+    wgmma_pb(acc, p[k], descriptor(b.panel[0][16 * k], sizeof b.panel[0]));
 }
