@@ -6,7 +6,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+import tinyllm_numpy
 from emulator.attention import example, expect_float32, expect_half, run
+from tinyllm.ops.fp8 import fp8_attention
+from tinyllm_cuda.attention import Band
+from tinyllm_cuda.fp8 import flash_forward_fp8
 from tinyllm_cuda.launch import Device
 from tinyllm_cuda.tensor_map import tensor_map
 from tinyllm_cuda.tiers import choose
@@ -73,3 +77,17 @@ def test_a_rerun_gives_the_same_bits(gpu, dtype):
     for _ in range(3):
         for a, b in zip(first, run(gpu, *arrays, band)):
             assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("d", [64, 128])
+def test_8_bits_are_the_simulation_within_a_tile(gpu, d):
+    if choose(gpu, np.dtype(np.float16), d) != "wgmma":
+        pytest.skip("this GPU is no Hopper")
+    (q, k, v, _), _ = example(np.float16, T=130, S=128, d=d)
+    k, v = (np.repeat(x, 2, axis=1) for x in (k, v))
+    signs = np.float32(np.where(np.arange(d) % 3, 1, -1))
+    arrays = map(gpu.xp.asarray, (q, k, v))
+    o, _ = flash_forward_fp8(gpu, *arrays, Band(scale=d**-0.5), gpu.xp.asarray(signs))
+    inputs = (x.astype(np.float32) for x in (q, k, v))
+    simulated = fp8_attention(tinyllm_numpy, *inputs, block=128, signs=signs)
+    assert np.sqrt(np.mean((np.float64(gpu.xp.asnumpy(o)) - simulated) ** 2)) < 2e-4

@@ -23,10 +23,12 @@ class Poisoned:
         return getattr(np, name)
 
     def empty(self, shape, dtype):
-        return np.full(shape, np.nan, dtype)
+        array = np.empty(shape, dtype)
+        array.view(np.uint8)[...] = 255  # of which each type of floats makes NaN
+        return array
 
     def empty_like(self, x):
-        return np.full(x.shape, np.nan, x.dtype)
+        return self.empty(x.shape, x.dtype)
 
 
 def device(architecture=80, order="forward", shared_memory=166_912, *, xp=None, **options):

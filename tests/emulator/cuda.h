@@ -64,6 +64,7 @@ static inline unsigned __float_as_uint(float x) {
   memcpy(&bits, &x, sizeof bits);
   return bits;
 }
+static inline float rsqrtf(float x) { return 1 / sqrtf(x); }
 static inline int atomicAdd(int *p, int value) {
   return __atomic_fetch_add(p, value, __ATOMIC_SEQ_CST);
 }

@@ -77,8 +77,9 @@ def tensor_map(array, rows=64):
     """Describe an array to TMA, as `tinyllm_cuda.tensor_map` does, in a record of our own."""
     n, width = array.shape[-2:]
     heads = array.size // (n * width)
-    strides = (2 * width, 2 * n * width)
-    record = struct.pack("<Q5q2i", array.ctypes.data, width, n, heads, *strides, 64, rows)
+    row = width * array.itemsize
+    sizes, box = (width, n, heads, row, n * row), (128 // array.itemsize, rows)
+    record = struct.pack("<Q5q2i", array.ctypes.data, *sizes, *box)
     return np.frombuffer(record.ljust(128, b"\0"), "V128").copy()
 
 
