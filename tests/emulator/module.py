@@ -37,6 +37,7 @@ class RawModule:
     def __init__(self, code, options=(), *, order="forward", seed=0):
         exports = "\n".join(f"EMULATOR_EXPORT({name})" for name in KERNEL.findall(code))
         flags = ["-O1", "-march=native", "-std=c++17", "-shared", "-fPIC", "-pthread", "-w"]
+        flags += ["-fno-gnu-unique"]  # or two kernels would share what has the same name in both
         flags += ["-x", "c++", "-include", str(HERE / "cuda.h"), f"-I{HERE}"]
         flags += [option for option in options if not option.startswith("-arch")]
         self.library = ctypes.CDLL(str(build(f"{code}\n{exports}\n", flags)))
