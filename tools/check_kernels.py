@@ -26,6 +26,7 @@ import ml_dtypes
 import numpy as np
 
 from tinyllm_cuda.attention import Band, flash_backward, flash_forward
+from tinyllm_cuda.fp8 import flash_forward_fp8
 from tinyllm_cuda.launch import KERNELS, Device
 from tinyllm_cuda.tiers import choose
 from tools.nvrtc import (
@@ -42,7 +43,7 @@ SHARED_MEMORY = {80: 163, 89: 99, 90: 227}  # KiB that a block of each architect
 REGISTERS = 64 * 1024  # of a multiprocessor: one block has to fit
 DTYPES = [np.dtype(t) for t in (np.float32, np.float16, ml_dtypes.bfloat16)]
 HEAD_DIMS = (32, 64, 96, 128, 256)
-EXPECTED = {"flash_mma": "HMMA", "flash_wgmma": "HGMMA"}  # what sources of a name must compile to
+EXPECTED = {"flash_mma": "HMMA", "flash_wgmma": "HGMMA", "flash_fp8": "QGMMA"}  # by source
 PLAIN = ("flash_delta",)  # kernels of these sources that have no products of matrices
 COLUMNS = ("source", "kernel", "GPU", "macros", "regs", "spilled", "KiB", "tensor")
 MISSING = "no NVRTC and nvdisasm here; pip install '.[kernels]' brings them, and needs no GPU"
@@ -81,7 +82,16 @@ def run_attention(device: Device) -> None:
             flash_backward(device, o, q, k, k, o, lse, band)
 
 
-RUNS: list[Callable[[Device], None]] = [run_attention]
+def run_fp8(device: Device) -> None:
+    """Launch attention in 8 bits where there is any, with rotated rows and without."""
+    for dtype, head_dim in product(DTYPES[1:], (64, 128)):
+        if choose(device, dtype, head_dim) == "wgmma":
+            q, signs = np.zeros((1, 1, 1, head_dim), dtype), np.ones(head_dim, np.float32)
+            flash_forward_fp8(device, q, q, q, Band(scale=1.0), signs)
+            flash_forward_fp8(device, q, q, q, Band(scale=1.0, softcap=1.0))
+
+
+RUNS: list[Callable[[Device], None]] = [run_attention, run_fp8]
 
 
 def launches(architecture: int) -> list[Launch]:

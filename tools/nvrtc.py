@@ -93,7 +93,7 @@ def disassemble(nvdisasm: Path, cubin: bytes) -> str:
 
 
 def tensor_instructions(text: str) -> dict[str, Counter[str]]:
-    """Count the products of tensor cores in each kernel: HMMA, or Hopper's HGMMA."""
+    """Count the products of tensor cores in each kernel: HMMA, or Hopper's HGMMA and QGMMA."""
     parts = re.split(r"^\.text\.(\w+):", text, flags=re.MULTILINE)
     kernels = zip(parts[1::2], parts[2::2], strict=True)
-    return {name: Counter(re.findall(r"\b(HMMA|HGMMA)\.", body)) for name, body in kernels}
+    return {name: Counter(re.findall(r"\b(HMMA|HGMMA|QGMMA)\.", body)) for name, body in kernels}

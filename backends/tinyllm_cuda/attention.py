@@ -58,7 +58,7 @@ def flash_forward(device: Device, q: Any, k: Any, v: Any, band: Band) -> tuple[A
         tier = tier if k.size else tier.replace("wgmma", "mma")  # nothing has no tensor map
         forward = kernel(device, tier, "forward", d, q.dtype, plain=band.plain)
         inputs = _inputs(device, tier, q, k, v)
-        arguments = _arguments(device, inputs, (o, lse), q, k, band)
+        arguments = kernel_arguments(device, inputs, (o, lse), q, k, band)
         launch(device, forward, (-(-T // rows(device, tier, d)), B * H), arguments)
     return o, lse
 
@@ -83,17 +83,17 @@ def flash_backward(
         n = B * H * T
         launch(device, by_row, (-(-n * 16 // by_row.threads),), (o, do, delta, n))
         over_keys = kernel(device, tier, "backward_q", d, q.dtype, plain=band.plain)
-        arguments = _arguments(device, inputs, (dq,), q, k, band)
+        arguments = kernel_arguments(device, inputs, (dq,), q, k, band)
         launch(device, over_keys, (-(-T // block), B * H), arguments)
     if k.size:
         over_queries = kernel(device, tier, "backward_kv", d, q.dtype, plain=band.plain)
-        arguments = _arguments(device, inputs, (dk, dv), q, k, band)
+        arguments = kernel_arguments(device, inputs, (dk, dv), q, k, band)
         launch(device, over_queries, (-(-S // block), B * K, key_parts(tier, d)), arguments)
     return dq, dk, dv
 
 
-def _tier(device: Device, q: Any, *others: Any) -> str:
-    """Return the tier for these arrays; raise UsageError where they have none, or do not agree."""
+def check_arrays(q: Any, *others: Any) -> None:
+    """Raise UsageError where arrays of attention disagree; the first three are q, k and v."""
     d = q.shape[-1]
     if any(x.dtype != q.dtype or x.shape[-1] != d for x in others):
         kinds = [f"{x.dtype} {x.shape}" for x in (q, *others)]
@@ -103,11 +103,16 @@ def _tier(device: Device, q: Any, *others: Any) -> str:
         raise UsageError(f"queries, keys and values of {shapes}: their heads do not share")
     if any(address(x) % 16 for x in (q, *others)):
         raise UsageError("an array of attention begins at no multiple of 16 bytes; copy it first")
-    tier = choose(device, q.dtype, d)
+
+
+def _tier(device: Device, q: Any, *others: Any) -> str:
+    """Return the tier for these arrays; raise UsageError where they have none, or disagree."""
+    check_arrays(q, *others)
+    tier = choose(device, q.dtype, q.shape[-1])
     if tier is None:
         raise UsageError(
-            f"no attention kernel takes {q.dtype} heads of size {d} on compute capability "
-            f"{device.architecture / 10}"
+            f"no attention kernel takes {q.dtype} heads of size {q.shape[-1]} on compute "
+            f"capability {device.architecture / 10}"
         )
     return tier
 
@@ -120,7 +125,7 @@ def _inputs(device: Device, tier: str, *arrays: Any) -> tuple[Any, ...]:
     return tuple(device.tensor_map(x) for x in arrays)
 
 
-def _arguments(
+def kernel_arguments(
     device: Device, inputs: Any, outputs: Any, q: Any, k: Any, band: Band
 ) -> tuple[Any, ...]:
     """Put a kernel's arguments in order: arrays in, arrays out, sizes, the band."""

@@ -13,13 +13,13 @@ import numpy as np
 from tinyllm.errors import UsageError
 from tinyllm_cuda.launch import address
 
-DTYPES = {"float16": 6, "bfloat16": 9}  # CUtensorMapDataType
-COLUMNS = 64  # of a box: 128 bytes, which is the width of the swizzle
+DTYPES = {"uint8": 0, "float16": 6, "bfloat16": 9}  # CUtensorMapDataType
+BOX = 128  # bytes of a row of a box: the width of the swizzle
 SWIZZLE_128B, L2_PROMOTION_128B = 3, 2  # CUtensorMapSwizzle, CUtensorMapL2promotion
 
 
 def tensor_map(array: Any, rows: int = 64) -> np.ndarray:
-    """Describe an array of 16-bit numbers, of which copies are boxes of `rows` by 64 columns.
+    """Describe an array of 8 or 16 bits, of which copies are boxes of `rows` by 128 bytes.
 
     array (..., T, d) -> a record of 128 bytes, at an address that is a multiple of 64
 
@@ -28,28 +28,30 @@ def tensor_map(array: Any, rows: int = 64) -> np.ndarray:
     """
     kind = DTYPES.get(str(array.dtype))
     if kind is None:
-        raise UsageError(f"a tensor map of {array.dtype}, expected float16 or bfloat16")
+        raise UsageError(f"a tensor map of {array.dtype}, expected uint8, float16, bfloat16")
     n, width = array.shape[-2:]
-    return _encode(address(array), kind, array.size // (n * width), n, width, rows)
+    sizes = (array.size // (n * width), n, width)
+    return _encode(address(array), kind, array.dtype.itemsize, sizes, rows)
 
 
 @lru_cache(maxsize=1024)
-def _encode(pointer: int, kind: int, heads: int, n: int, width: int, rows: int) -> np.ndarray:
+def _encode(
+    pointer: int, kind: int, itemsize: int, sizes: tuple[int, int, int], rows: int
+) -> np.ndarray:
+    (heads, n, width), row = sizes, sizes[2] * itemsize
     room = np.zeros(128 + 63, np.uint8)
     begin = -room.ctypes.data % 64
     record = room[begin : begin + 128].view("V128")
     error = _library().cuTensorMapEncodeTiled(
         ctypes.c_void_p(record.ctypes.data), ctypes.c_int(kind), ctypes.c_uint32(3),
         ctypes.c_void_p(pointer), _numbers(ctypes.c_uint64, width, n, heads),
-        _numbers(ctypes.c_uint64, 2 * width, 2 * width * n),  # bytes from row to row, head to head
-        _numbers(ctypes.c_uint32, COLUMNS, rows, 1), _numbers(ctypes.c_uint32, 1, 1, 1),
+        _numbers(ctypes.c_uint64, row, row * n),  # bytes from row to row, head to head
+        _numbers(ctypes.c_uint32, BOX // itemsize, rows, 1), _numbers(ctypes.c_uint32, 1, 1, 1),
         ctypes.c_int(0), ctypes.c_int(SWIZZLE_128B), ctypes.c_int(L2_PROMOTION_128B),
         ctypes.c_int(0),
     )  # fmt: skip
     if error:
-        raise UsageError(
-            f"the driver makes no tensor map of ({heads}, {n}, {width}): error {error}"
-        )
+        raise UsageError(f"the driver makes no tensor map of {sizes}: error {error}")
     return record
 
 

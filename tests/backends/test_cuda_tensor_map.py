@@ -47,7 +47,9 @@ def test_the_same_array_is_described_once(driver):
 
 
 def test_what_has_no_description_is_told(driver):
-    with pytest.raises(UsageError, match="a tensor map of float32, expected float16 or bfloat16"):
+    with pytest.raises(
+        UsageError, match="a tensor map of float32, expected uint8, float16, bfloat16"
+    ):
         tensor_map(np.zeros((8, 64), np.float32))
     driver.error = 1
     with pytest.raises(UsageError, match=r"no tensor map of \(1, 8, 64\): error 1"):

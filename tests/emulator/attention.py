@@ -1,5 +1,6 @@
 """Attention's kernels on the emulator beside the formula: problems, and when a result is right."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -22,15 +23,17 @@ class Poisoned:
         return getattr(np, name)
 
     def empty(self, shape, dtype):
-        return np.full(shape, np.nan, dtype)
+        array = np.empty(shape, dtype)
+        array.view(np.uint8)[...] = 255  # of which each type of floats makes NaN
+        return array
 
     def empty_like(self, x):
-        return np.full(x.shape, np.nan, x.dtype)
+        return self.empty(x.shape, x.dtype)
 
 
-def device(architecture=80, order="forward", shared_memory=166_912, **options):
+def device(architecture=80, order="forward", shared_memory=166_912, *, xp=None, **options):
     return Device(
-        raw_module=partial(RawModule, order=order, seed=1), xp=Poisoned(),
+        raw_module=partial(RawModule, order=order, seed=1), xp=xp or Poisoned(),
         architecture=architecture, shared_memory=shared_memory, **options,
     )  # fmt: skip
 
@@ -40,9 +43,13 @@ HOPPERS = {order: device(90, order, 227 * 1024, tensor_map=tensor_map) for order
 
 
 def run(where, q, k, v, do, band):
-    """Return o, lse, dq, dk, dv by kernels."""
+    """Return o, lse, dq, dk, dv by kernels, as arrays of NumPy."""
+    q, k, v, do = (where.xp.asarray(x) for x in (q, k, v, do))
+    if band.slopes is not None:
+        band = replace(band, slopes=where.xp.asarray(band.slopes))
     o, lse = flash_forward(where, q, k, v, band)
-    return o, lse, *flash_backward(where, do, q, k, v, o, lse, band)
+    results = o, lse, *flash_backward(where, do, q, k, v, o, lse, band)
+    return tuple(map(getattr(where.xp, "asnumpy", np.asarray), results))
 
 
 def mask_and_bias(q, k, band):

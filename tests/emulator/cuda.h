@@ -45,8 +45,9 @@ inline T __shfl_xor_sync(unsigned mask, T value, int distance, int width = 32) {
 }
 template <class T>
 inline T __shfl_down_sync(unsigned mask, T value, int distance, int width = 32) {
-  return emulator::shuffle(
-      mask, value, [=](int lane) { return lane % width + distance < width ? lane + distance : lane; });
+  return emulator::shuffle(mask, value, [=](int lane) {
+    return lane % width + distance < width ? lane + distance : lane;
+  });
 }
 template <class T>
 inline T __shfl_sync(unsigned mask, T value, int source, int width = 32) {
@@ -80,6 +81,7 @@ static inline unsigned __float_as_uint(float x) {
   memcpy(&bits, &x, sizeof bits);
   return bits;
 }
+static inline float rsqrtf(float x) { return 1 / sqrtf(x); }
 static inline int atomicAdd(int *p, int value) {
   return __atomic_fetch_add(p, value, __ATOMIC_SEQ_CST);
 }

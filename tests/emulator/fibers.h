@@ -1,9 +1,11 @@
-// Threads of a CUDA block as fibers: each runs until it waits for the others, then the next one does.
+// Threads of a CUDA block as fibers: each runs until it waits for others, then the next one does.
 //
 // Blocks are shared among two threads of the operating system; the fibers of one block never run at
 // once, so a kernel's mistake is found by making its luck bad. The order of fibers is chosen by the
-// caller, shared memory begins as NaN, and what CUDA does asynchronously is done as late as CUDA
-// allows: a missing barrier or wait shows as a wrong number. If all fibers wait, that is an error.
+// caller, and shared memory begins as NaN. Two orders take turns after each step of a warp, and do
+// late what CUDA does asynchronously; in shuffled order a warp runs ahead of the others for as long
+// as it can, and copies are done at once. So a missing barrier or wait shows as a wrong number. If
+// all fibers wait, that is an error.
 #pragma once
 #include <algorithm>
 #include <atomic>
@@ -26,7 +28,7 @@ struct dim3 {
   unsigned x, y, z;
 };
 
-// What a kernel declares as `extern __shared__ unsigned char shared[];`, as large as any GPU has it.
+// What kernels declare as `extern __shared__ unsigned char shared[];`, as large as any GPU has it.
 inline thread_local unsigned char shared[227 * 1024] __attribute__((aligned(1024)));
 
 namespace emulator {
@@ -65,7 +67,7 @@ struct Fiber {
 #endif
 };
 
-// Where the lanes of a warp meet: each puts something in, one looks at all, each takes something out.
+// Where the lanes of a warp meet: each puts something in, one looks at all, each takes some out.
 struct Warp {
   uint32_t meeting[32] = {}, arrived = 0;
   alignas(16) unsigned char in[2][32][64], out[2][32][64];
@@ -174,6 +176,17 @@ inline void yield() {
   if (&next != &self()) jump_to(next);
 }
 
+// The same, but of the fibers of this warp as long as one of them gets anywhere.
+inline void yield_to_warp() {
+  if (block->order != SHUFFLED || block->idle >= 32) return yield();
+  block->idle++;
+  const int warp = self().linear / 32 * 32, lanes = std::min(32, block->threads - warp);
+  int lane = self().linear - warp;
+  do lane = (lane + 1) % lanes;
+  while (block->fibers[warp + lane].done);
+  if (&block->fibers[warp + lane] != &self()) jump_to(block->fibers[warp + lane]);
+}
+
 inline void fiber_main() {
   block->kernel();
   progress();
@@ -214,7 +227,7 @@ inline unsigned char *meet(uint32_t mask, const void *in, size_t bytes, Act act)
       if (mask >> i & 1) warp.meeting[i]++;
     progress();
   } else {
-    while (warp.meeting[lane] == meeting) yield();
+    while (warp.meeting[lane] == meeting) yield_to_warp();
   }
   return warp.out[side][lane];
 }

@@ -37,6 +37,7 @@ class RawModule:
     def __init__(self, code, options=(), *, order="forward", seed=0):
         exports = "\n".join(f"EMULATOR_EXPORT({name})" for name in KERNEL.findall(code))
         flags = ["-O1", "-march=native", "-std=c++17", "-shared", "-fPIC", "-pthread", "-w"]
+        flags += ["-fno-gnu-unique"]  # or two kernels would share what has the same name in both
         flags += ["-x", "c++", "-include", str(HERE / "cuda.h"), f"-I{HERE}"]
         flags += [option for option in options if not option.startswith("-arch")]
         self.library = ctypes.CDLL(str(build(f"{code}\n{exports}\n", flags)))
@@ -77,8 +78,9 @@ def tensor_map(array, rows=64):
     """Describe an array to TMA, as `tinyllm_cuda.tensor_map` does, in a record of our own."""
     n, width = array.shape[-2:]
     heads = array.size // (n * width)
-    strides = (2 * width, 2 * n * width)
-    record = struct.pack("<Q5q2i", array.ctypes.data, width, n, heads, *strides, 64, rows)
+    row = width * array.itemsize
+    sizes, box = (width, n, heads, row, n * row), (128 // array.itemsize, rows)
+    record = struct.pack("<Q5q2i", array.ctypes.data, *sizes, *box)
     return np.frombuffer(record.ljust(128, b"\0"), "V128").copy()
 
 

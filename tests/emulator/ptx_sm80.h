@@ -1,5 +1,6 @@
-// What tinyllm_cuda/kernels/ptx_sm80.h declares, without the instructions: the same functions in C++,
-// found in its place. cp.async moves nothing before it is waited for.
+// What tinyllm_cuda/kernels/ptx_sm80.h declares, without the instructions: the same functions in
+// C++, found in its place. cp.async moves nothing before it is waited for, or in shuffled order it
+// moves it at once: CUDA may do either.
 #pragma once
 typedef unsigned short half_t;
 
@@ -24,6 +25,10 @@ inline unsigned short to_half(float x) {  // to nearest, ties to even
   if ((bits & 0x7fffffff) > 0x7f800000) return 0x7fff;
   return (unsigned short)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 #endif
+}
+inline void run(const Copy &copy) {
+  memset(copy.to, 0, copy.bytes);
+  memcpy(copy.to, copy.from, copy.filled);
 }
 template <bool TRANSPOSED>
 inline void ldmatrix(unsigned (&r)[4], const void *row) {
@@ -54,7 +59,9 @@ static inline unsigned shared_address(const void *p) {
 static inline void cp_async16(void *to, const void *from, bool valid) {
   if ((uintptr_t)to % 16 || (valid && (uintptr_t)from % 16))
     emulator::refuse("cp.async: not aligned to 16 bytes");
-  emulator::self().open_copies.push_back({to, from, 16, valid ? 16 : 0});
+  emulator::Copy copy{to, from, 16, valid ? 16 : 0};
+  if (emulator::block->order == emulator::SHUFFLED) emulator::run(copy);
+  else emulator::self().open_copies.push_back(copy);
 }
 static inline void cp_async_commit() {
   auto &fiber = emulator::self();
@@ -65,15 +72,16 @@ template <int N>
 static inline void cp_async_wait() {
   auto &groups = emulator::self().committed_copies;
   while ((int)groups.size() > N) {
-    for (auto &copy : groups.front()) {
-      memset(copy.to, 0, copy.bytes);
-      memcpy(copy.to, copy.from, copy.filled);
-    }
+    for (auto &copy : groups.front()) emulator::run(copy);
     groups.erase(groups.begin());
   }
 }
-static inline void ldmatrix_x4(unsigned (&r)[4], const void *row) { emulator::ldmatrix<false>(r, row); }
-static inline void ldmatrix_x4_t(unsigned (&r)[4], const void *row) { emulator::ldmatrix<true>(r, row); }
+static inline void ldmatrix_x4(unsigned (&r)[4], const void *row) {
+  emulator::ldmatrix<false>(r, row);
+}
+static inline void ldmatrix_x4_t(unsigned (&r)[4], const void *row) {
+  emulator::ldmatrix<true>(r, row);
+}
 
 static inline void mma_m16n8k16(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
   struct Held {
@@ -87,9 +95,10 @@ static inline void mma_m16n8k16(float (&c)[4], const unsigned (&a)[4], unsigned 
       Held h;
       memcpy(&h, in[lane], sizeof h);
       int g = lane / 4, t = lane % 4 * 2;
+      auto part = [](unsigned pair, int e) { return emulator::to_float(pair >> 16 * e); };
       for (int e = 0; e < 2; e++) {
-        for (int r = 0; r < 4; r++) A[g + r % 2 * 8][t + r / 2 * 8 + e] = emulator::to_float(h.a[r] >> 16 * e);
-        for (int r = 0; r < 2; r++) B[t + r * 8 + e][g] = emulator::to_float(h.b[r] >> 16 * e);
+        for (int r = 0; r < 4; r++) A[g + r % 2 * 8][t + r / 2 * 8 + e] = part(h.a[r], e);
+        for (int r = 0; r < 2; r++) B[t + r * 8 + e][g] = part(h.b[r], e);
       }
       for (int r = 0; r < 4; r++) C[g + r / 2 * 8][t + r % 2] = h.c[r];
     }

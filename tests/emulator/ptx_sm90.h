@@ -1,7 +1,7 @@
-// What tinyllm_cuda/kernels/ptx_sm90.h declares, without the instructions: the same functions in C++.
-//
-// TMA moves nothing before somebody waits for its barrier, or in shuffled order moves it at once; a
-// product is made when a warp waits for it. Fences order nothing here: that there is one is checked.
+// What tinyllm_cuda/kernels/ptx_sm90.h declares, without the instructions: the same functions in
+// C++. TMA moves nothing before somebody waits for its barrier, or in shuffled order moves it at
+// once; a product is made when a warp waits for it. That there are fences is checked: here they
+// order nothing.
 #pragma once
 #include <ptx_sm80.h>
 
@@ -16,6 +16,27 @@ static_assert(sizeof(CUtensorMap) == 128, "a tensor map has 128 bytes");
 typedef unsigned long long mbarrier_t;
 
 namespace emulator {
+#ifdef FP8
+constexpr int BYTES = 1;
+inline float to_element(unsigned bits) {  // of e4m3
+  const int exponent = bits >> 3 & 15, mantissa = bits & 7;
+  const float x = exponent ? ldexpf(8 + mantissa, exponent - 10) : ldexpf(mantissa, -9);
+  return bits & 128 ? -x : x;
+}
+inline unsigned to_e4m3(float x) {  // to nearest, ties to even; beyond ±448 to ±448
+  const unsigned sign = __float_as_uint(x) >> 31 << 7;
+  if (std::isnan(x)) return 127;
+  const float size = std::min(fabsf(x), 448.0f);
+  const int exponent = size ? std::max(ilogbf(size), -6) : -6;
+  const int steps = (int)nearbyintf(ldexpf(size, 3 - exponent));  // 16 of them are the next power
+  return sign | (unsigned)(steps + (exponent + 6) * 8);
+}
+#else
+constexpr int BYTES = 2;
+inline float to_element(unsigned bits) { return to_float((unsigned short)bits); }
+#endif
+constexpr int K = 32 / BYTES;  // that a product multiplies
+
 struct Mbarrier {
   short pending, arrivals;
   int bytes : 31;
@@ -30,16 +51,16 @@ inline void end_phase(Mbarrier &barrier) {
   progress();
 }
 inline unsigned swizzled(unsigned address) { return address ^ (address >> 7 & 7) << 4; }
-inline float half_at(unsigned address) {
-  unsigned short bits;
-  memcpy(&bits, shared + swizzled(address), 2);
-  return to_float(bits);
+inline float element_at(unsigned address) {
+  unsigned bits = 0;
+  memcpy(&bits, shared + swizzled(address), BYTES);
+  return to_element(bits);
 }
 
 // A warp's 16 rows of a product; each of its 32 lanes has issued it.
 inline void multiply(const std::vector<const Wgmma *> &lanes, int row0) {
   const Wgmma &w = *lanes[0];
-  static thread_local float A[16][16], B[16][256], C[16][256];
+  static thread_local float A[16][K], B[K][256], C[16][256];
   const unsigned long long a = w.a_descriptor, b = w.b_descriptor;
   if (b >> 62 != 1 || (!w.a_in_registers && a >> 62 != 1))
     refuse("wgmma: only the 128-byte swizzle is emulated");
@@ -47,18 +68,19 @@ inline void multiply(const std::vector<const Wgmma *> &lanes, int row0) {
   const unsigned b0 = (b & 0x3fff) << 4, b_eight_rows = (b >> 32 & 0x3fff) << 4;
   const unsigned b_panel = (b >> 16 & 0x3fff) << 4;
   for (int i = 0; i < 16; i++)
-    for (int k = 0; k < 16; k++) {
-      const int row = row0 + i;
+    for (int k = 0; k < K; k++) {
+      const int row = row0 + i, each = 4 / BYTES, lane = i % 8 * 4 + k % (4 * each) / each;
+      const unsigned bits = lanes[lane]->a[i / 8 + k / (4 * each) * 2] >> 8 * BYTES * (k % each);
       A[i][k] = w.a_in_registers
-                    ? to_float(lanes[i % 8 * 4 + k % 8 / 2]->a[i / 8 + k / 8 * 2] >> 16 * (k % 2))
-                    : half_at(a0 + row / 8 * a_eight_rows + row % 8 * 128 + 2 * k);
+                    ? to_element(bits & (1 << 8 * BYTES) - 1)
+                    : element_at(a0 + row / 8 * a_eight_rows + row % 8 * 128 + BYTES * k);
     }
-  for (int k = 0; k < 16; k++)
+  for (int k = 0; k < K; k++)
     for (int n = 0; n < w.columns; n++)
-      B[k][n] = half_at(
-          w.transposed
+      B[k][n] = element_at(
+          w.transposed && BYTES == 2
               ? b0 + n / 64 * b_panel + k / 8 * b_eight_rows + k % 8 * 128 + n % 64 * 2
-              : b0 + n / 8 * b_eight_rows + n % 8 * 128 + 2 * k);
+              : b0 + n / 8 * b_eight_rows + n % 8 * 128 + BYTES * k);
   auto each = [&](auto act) {
     for (int lane = 0; lane < 32; lane++)
       for (int i = 0; i < w.columns / 2; i++)
@@ -66,7 +88,7 @@ inline void multiply(const std::vector<const Wgmma *> &lanes, int row0) {
   };
   each([&](float &d, float &c) { c = w.accumulate ? d : 0; });
   for (int i = 0; i < 16; i++)
-    for (int k = 0; k < 16; k++)
+    for (int k = 0; k < K; k++)
       for (int n = 0; n < w.columns; n++) C[i][n] += A[i][k] * B[k][n];
   each([](float &d, float &c) { d = c; });
 }
@@ -122,18 +144,19 @@ static inline void mbarrier_wait(mbarrier_t &barrier, int parity) {
 static inline void tma_load(void *to, const CUtensorMap &map, mbarrier_t &barrier, int column,
                             int row, int head) {
   if (!emulator::block->fenced) emulator::refuse("TMA: its barrier has no fence after it was made");
+  constexpr int BYTES = emulator::BYTES;
   const unsigned at = shared_address(to);
   if (at % 1024) emulator::refuse("TMA: the 128-byte swizzle needs a box to begin at 1024 bytes");
   auto run = [=, &map, &barrier] {
     for (int r = 0; r < map.rows; r++)
       for (int c = 0; c < map.columns; c++) {
         const bool inside = row + r < map.sizes[1] && column + c < map.sizes[0];
-        unsigned char *cell = shared + emulator::swizzled(at + (r * map.columns + c) * 2);
-        const long long from = head * map.strides[1] + (row + r) * map.strides[0] + (column + c) * 2;
-        if (inside) memcpy(cell, map.base + from, 2);
-        else memset(cell, 0, 2);
+        unsigned char *cell = shared + emulator::swizzled(at + (r * map.columns + c) * BYTES);
+        const auto *from = map.base + head * map.strides[1] + (row + r) * map.strides[0];
+        if (inside) memcpy(cell, from + (column + c) * BYTES, BYTES);
+        else memset(cell, 0, BYTES);
       }
-    emulator::at(barrier).bytes -= map.rows * map.columns * 2;
+    emulator::at(barrier).bytes -= map.rows * map.columns * BYTES;
     emulator::end_phase(emulator::at(barrier));
   };
   if (emulator::block->order == emulator::SHUFFLED) run();
@@ -159,10 +182,17 @@ static inline void wgmma_wait(Products &...) {
   emulator::self().fenced = false;
 }
 template <int N>
-static inline void wgmma_abt(float (&d)[N][4], unsigned long long a, unsigned long long b, bool add) {
+static inline void wgmma_abt(float (&d)[N][4], unsigned long long a, unsigned long long b,
+                             bool add) {
   emulator::issue({d[0], 8 * N, add, false, false, {}, a, b});
 }
 template <int N>
 static inline void wgmma_pb(float (&d)[N][4], const unsigned (&a)[4], unsigned long long b) {
   emulator::issue({d[0], 8 * N, true, true, true, {a[0], a[1], a[2], a[3]}, 0, b});
 }
+#ifdef FP8
+static inline unsigned pack4(float a, float b, float c, float d) {
+  auto pair = [](float x, float y) { return emulator::to_e4m3(x) | emulator::to_e4m3(y) << 8; };
+  return pair(a, b) | pair(c, d) << 16;
+}
+#endif

@@ -1,4 +1,5 @@
-// D of FlashAttention's backward pass, in 16 bits: Algorithm 2 of Dao 2023 (arXiv:2307.08691), line 4.
+// D of FlashAttention's backward pass, in 16 bits: line 4 of Algorithm 2 of Dao 2023
+// (arXiv:2307.08691), for both tiers of tensor cores.
 //
 // o, do (rows, D) -> delta (rows,) = rowsum(dO ⊙ O), 16 threads to a row
 #include <ptx_sm80.h>

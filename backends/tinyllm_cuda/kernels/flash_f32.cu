@@ -1,6 +1,6 @@
 // FlashAttention's forward pass in float32 on plain cores, for any GPU: Algorithm 1 of Dao 2023,
-// "FlashAttention-2" (arXiv:2307.08691), in the paper's letters. A block has B_r = ROWS queries of one
-// head, and takes as many keys at a time; G of the H query heads share a key head. `slopes` are
+// "FlashAttention-2" (arXiv:2307.08691), in the paper's letters. A block has B_r = ROWS queries of
+// one head, and takes as many keys at a time; G of the H query heads share a key head. `slopes` are
 // ALiBi's, `softcap` is 0 where there is none. tinyllm/ops/flash.py computes the same.
 //
 // q (B H, T, D), k, v (B H / G, S, D), slopes (H,) -> o (B H, T, D), lse (B H, T)

@@ -2,13 +2,13 @@
 // (arXiv:2307.08691), in the paper's letters. One kernel goes over the queries for dK and dV, one
 // over the keys for dQ: scores are made twice, so that no two blocks add to one number, and a rerun
 // gives the same bits. For dK and dV they are made transposed, Sᵀ = K Qᵀ, so that P and dS stay in
-// registers as a factor of the next product.
+// registers as factors of the next products.
 //
 // q, o, do (B H, T, D), k, v (B H / G, S, D), slopes (H,), lse, delta (B H, T)
 // -> dq (B H, T, D), dk, dv (B H / G, S, D)
 #include "tile_mma.h"
-#define BLOCK 64                          // keys of a block for dK and dV, queries of one for dQ
-#define COLUMNS (D > 128 ? D / 2 : D)     // of dK and dV that a block has: registers hold no more
+#define BLOCK 64                       // keys of a block for dK and dV, queries of one for dQ
+#define COLUMNS (D > 128 ? D / 2 : D)  // of dK and dV that a block has: registers hold no more
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     flash_backward_kv(const half_t *q, const half_t *k, const half_t *v, const half_t *do_,

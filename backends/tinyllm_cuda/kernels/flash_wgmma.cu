@@ -1,6 +1,6 @@
 // FlashAttention's forward pass on Hopper (sm_90a): Algorithm 1 of Dao 2023, "FlashAttention-2"
-// (arXiv:2307.08691), run as in Shah et al. 2024, "FlashAttention-3" (arXiv:2407.08608), Algorithm 2
-// and section 3.1. One warp has TMA bring tiles. Two warpgroups of 64 queries each compute: while one
+// (arXiv:2307.08691), in the order of Shah et al. 2024, "FlashAttention-3" (arXiv:2407.08608),
+// Algorithm 2. One warp has TMA bring tiles. Two warpgroups of 64 queries each compute: while one
 // takes its softmax, the other has the tensor cores; and while one takes the softmax of tile j, its
 // product with the values of tile j - 1 goes on. tinyllm/ops/flash.py computes the same.
 //
@@ -8,7 +8,7 @@
 #include "tile_wgmma.h"
 #define B_R (64 * WARPGROUPS)
 #define B_C STEP
-#define TURN 1  // the barrier at which warpgroup 0 waits for the tensor cores; 1 at the next
+#define TURN 1  // the barrier at which warpgroup 0 waits for the tensor cores; 1 at the next one
 
 struct Shared {
   Ring<B_R, 1> q;
@@ -21,7 +21,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
                   int H, int G, int T, int S, int offset, int least, int most, float scale,
                   float softcap) {
   Shared &tiles = *(Shared *)shared;
-  // A causal mask leaves most keys to the last queries: they begin first, so that all end together.
+  // A causal mask leaves most keys to the last queries: they begin first, and all end together.
   const int i0 = (least > -S ? gridDim.x - 1 - blockIdx.x : blockIdx.x) * B_R, head = blockIdx.y;
   const int warpgroup = threadIdx.x / 128;
   const Scores scores{{offset, least, most}, T, S, scale, softcap, slopes[head % H]};
@@ -66,7 +66,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     as_factor(p_ij, s_ij);
   }
   for (int step = 1; step < steps; step++) {                         // line 6
+    // Values of a tile come before the next tile's keys: to wait for both takes no longer.
     const Tile<B_C> &k_j = tiles.k.wait(step), &v_before = tiles.v.wait(step - 1);
+    // Right without it: no number passes between the warpgroups, whose turns only keep one's
+    // softmax beside the other's products.
     named_sync(TURN + warpgroup, 256);
     wgmma_fence();
     start_abt(s_ij, q_i, 64 * warpgroup, k_j);                       // line 8

@@ -1,8 +1,8 @@
 // FlashAttention's backward pass on Hopper (sm_90a): Algorithm 2 of Dao 2023 (arXiv:2307.08691), in
-// the paper's letters, with one warp for the tiles and two warpgroups that compute, as in Shah et al.
-// 2024, "FlashAttention-3" (arXiv:2407.08608), section 3.1. Like flash_mma_backward.cu it is two
-// kernels, for a rerun to give the same bits: dK and dV from transposed scores, Sᵀ = K Qᵀ, and dQ. A
-// warpgroup has 64 rows; its factors P and dS never leave its registers.
+// the paper's letters, with one warp for the tiles and two warpgroups that compute, as in Shah et
+// al. 2024, "FlashAttention-3" (arXiv:2407.08608), section 3.1. Like flash_mma_backward.cu it is
+// two kernels, for a rerun to give the same bits: dK and dV from transposed scores, Sᵀ = K Qᵀ, and
+// dQ. A warpgroup has 64 rows; its factors P and dS never leave its registers.
 //
 // q, o, do (B H, T, D), k, v (B H / G, S, D) by maps, slopes (H,), lse, delta (B H, T)
 // -> dq (B H, T, D), dk, dv (B H / G, S, D)
@@ -10,8 +10,8 @@
 #define BLOCK (64 * WARPGROUPS)  // keys of a block for dK and dV, queries of one for dQ
 
 struct Shared {
-  Ring<BLOCK, 1> a, b;     // K and V, or Q and dO, of the block
-  Ring<STEP, STAGES> c, d; // the other two, tile by tile
+  Ring<BLOCK, 1> a, b;      // K and V, or Q and dO, of the block
+  Ring<STEP, STAGES> c, d;  // the other two, tile by tile
 };
 
 // Make the rings, and part the threads: returns whether this one computes. `produce` is the work of
@@ -33,11 +33,13 @@ __device__ __forceinline__ bool computes(Shared &tiles, Produce produce) {
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
-    flash_backward_kv(const __grid_constant__ CUtensorMap q, const __grid_constant__ CUtensorMap k,
-                      const __grid_constant__ CUtensorMap v, const __grid_constant__ CUtensorMap do_,
-                      const float *lse, const float *delta, const float *slopes, half_t *dk,
-                      half_t *dv, int H, int G, int T, int S, int offset, int least, int most,
-                      float scale, float softcap) {
+    flash_backward_kv(const __grid_constant__ CUtensorMap q,
+                      const __grid_constant__ CUtensorMap k,
+                      const __grid_constant__ CUtensorMap v,
+                      const __grid_constant__ CUtensorMap do_, const float *lse,
+                      const float *delta, const float *slopes, half_t *dk, half_t *dv, int H,
+                      int G, int T, int S, int offset, int least, int most, float scale,
+                      float softcap) {
   Shared &tiles = *(Shared *)shared;
   const int j0 = blockIdx.x * BLOCK, key_head = blockIdx.y;
   const int row0 = threadIdx.x / 32 * 16, j = j0 + row0 + fragment_row();

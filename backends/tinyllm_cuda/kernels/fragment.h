@@ -1,7 +1,7 @@
 // Softmax on a lane's part of a product, as tensor cores deal it out: alike for mma.sync and wgmma.
 //
-// With g = lane / 4 and t = lane % 4, x[n][e] is in row g, or g + 8 for e >= 2, of the warp's 16 rows,
-// and in column 8 n + 2 t + e % 2. A row has four lanes; a lane has two rows.
+// With g = lane / 4 and t = lane % 4, x[n][e] is in row g, or g + 8 for e >= 2, of the warp's 16
+// rows, and in column 8 n + 2 t + e % 2. A row has four lanes; a lane has two rows.
 #pragma once
 #include <ptx_sm80.h>
 #include "scores.h"

@@ -14,8 +14,8 @@ __device__ __forceinline__ unsigned shared_address(const void *p) {
   return (unsigned)__cvta_generic_to_shared(p);
 }
 
-// Copy 16 bytes to shared memory, or zeros where not `valid`, without waiting; a group is committed,
-// and waited for until only the N last ones are still under way.
+// Copy 16 bytes to shared memory, or zeros where not `valid`, without waiting; a group is
+// committed, and waited for until only the N last ones are still under way.
 __device__ __forceinline__ void cp_async16(void *to, const void *from, bool valid) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)),
                "l"(from), "r"(valid ? 16 : 0) : "memory");
@@ -28,8 +28,8 @@ __device__ __forceinline__ void cp_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
-// Read four 8 by 8 matrices, whose rows the lanes point at (lane 8 m + r at row r of matrix m): each
-// lane gets columns 2 t, 2 t + 1 of row g, or with _t of the transposed matrices.
+// Read four 8 by 8 matrices, whose rows the lanes point at (lane 8 m + r at row r of matrix m):
+// each lane gets columns 2 t, 2 t + 1 of row g, or with _t of the transposed matrices.
 __device__ __forceinline__ void ldmatrix_x4(unsigned (&r)[4], const void *row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])

@@ -1,7 +1,18 @@
-// Hopper's instructions (sm_90a) as functions: mbarrier, TMA, named barriers, wgmma, setmaxnreg (PTX
-// ISA 8.0, 9.7). A warpgroup is four warps, of which each has 16 of a product's 64 rows.
+// Hopper's instructions (sm_90a) as functions: mbarrier, TMA, named barriers, wgmma, setmaxnreg
+// (PTX ISA 8.0, 9.7). A warpgroup is four warps, of which each has 16 of a product's 64 rows.
+//
+// With FP8 the factors of products are of e4m3, 8 bits, and what multiplies rows has them as columns.
 #pragma once
 #include <ptx_sm80.h>
+#ifdef FP8
+#define WGMMA_TYPES "k32.f32.e4m3.e4m3"
+#define NOT_TRANSPOSED ""
+#define B_TRANSPOSED ""
+#else
+#define WGMMA_TYPES "k16.f32." HALF "." HALF
+#define NOT_TRANSPOSED ", 0, 0"
+#define B_TRANSPOSED ", 1"
+#endif
 
 // What describes a tensor in memory to TMA; it is made by tensor_map.py.
 struct alignas(64) CUtensorMap {
@@ -19,13 +30,14 @@ __device__ __forceinline__ void mbarrier_init_fence() {
   asm volatile("fence.mbarrier_init.release.cluster; fence.proxy.async;" ::: "memory");
 }
 __device__ __forceinline__ void mbarrier_arrive(mbarrier_t &barrier) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(&barrier)) : "memory");
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(&barrier))
+               : "memory");
 }
 __device__ __forceinline__ void mbarrier_arrive_expecting(mbarrier_t &barrier, int bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(
                    shared_address(&barrier)), "r"(bytes) : "memory");
 }
-// Wait for the end of the even phases (0, 2, …), or of the odd ones; before the first is an odd one.
+// Wait for the end of the phase that has this parity; the phase before the first, 0, has ended.
 __device__ __forceinline__ void mbarrier_wait(mbarrier_t &barrier, int parity) {
   unsigned done;
   do asm volatile("{.reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; "
@@ -100,26 +112,38 @@ __device__ __forceinline__ void wgmma_wait(Products &...products) {
 #define D_16(n) D_4(n), D_4(n + 1), D_4(n + 2), D_4(n + 3)
 #define D_32(n) D_16(n), D_16(n + 4)
 
-// d = a bᵀ, or with `add` d += a bᵀ, for a (64, 16) and b (N, 16) in shared memory, as described.
+// d = a bᵀ, or with `add` d += a bᵀ, for a (64, 16) and b (N, 16) in shared memory, as described; of
+// 8 bits they have 32 columns.
 #define WGMMA_ABT(N, REGISTERS, A, B, ADD, ...)                                                   \
   __device__ __forceinline__ void wgmma_abt(float (&d)[N / 8][4], unsigned long long a,           \
                                             unsigned long long b, bool add) {                     \
     asm volatile("{.reg .pred p; setp.ne.b32 p, " ADD ", 0; wgmma.mma_async.sync.aligned.m64n"    \
-                 #N "k16.f32." HALF "." HALF " {" REGISTERS "}, " A ", " B ", p, 1, 1, 0, 0;}"    \
+                 #N WGMMA_TYPES " {" REGISTERS "}, " A ", " B ", p, 1, 1" NOT_TRANSPOSED ";}"     \
                  : __VA_ARGS__ : "l"(a), "l"(b), "r"((int)add));                                  \
   }
 WGMMA_ABT(64, R_32, "%32", "%33", "%34", D_32(0))
 WGMMA_ABT(128, R_64, "%64", "%65", "%66", D_32(0), D_32(8))
 
-// d += a b for a (64, 16) in registers, as mma_m16n8k16 has it, and b (16, N) in shared memory.
+// d += a b for a (64, 16) in registers, as mma_m16n8k16 has it, and b (16, N) in shared memory. Of 8
+// bits a has 32 columns, a lane four for each two, and b is transposed, (N, 32).
 #define WGMMA_PB(N, REGISTERS, A, B, ...)                                                         \
   __device__ __forceinline__ void wgmma_pb(float (&d)[N / 8][4], const unsigned (&a)[4],          \
                                            unsigned long long b) {                                \
     asm volatile("{.reg .pred p; setp.eq.b32 p, 0, 0; wgmma.mma_async.sync.aligned.m64n" #N       \
-                 "k16.f32." HALF "." HALF " {" REGISTERS "}, {" A "}, " B ", p, 1, 1, 1;}"        \
+                 WGMMA_TYPES " {" REGISTERS "}, {" A "}, " B ", p, 1, 1" B_TRANSPOSED ";}"        \
                  : __VA_ARGS__ : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));             \
   }
 WGMMA_PB(64, R_32, "%32, %33, %34, %35", "%36", D_32(0))
 WGMMA_PB(128, R_64, "%64, %65, %66, %67", "%68", D_32(0), D_32(8))
 WGMMA_PB(192, R_96, "%96, %97, %98, %99", "%100", D_32(0), D_32(8), D_32(16))
 WGMMA_PB(256, R_128, "%128, %129, %130, %131", "%132", D_32(0), D_32(8), D_32(16), D_32(24))
+
+#ifdef FP8
+// Round four floats to e4m3, the first in the lowest byte; beyond ±448 to ±448.
+__device__ __forceinline__ unsigned pack4(float a, float b, float c, float d) {
+  unsigned short low, high;
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(low) : "f"(b), "f"(a));
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(high) : "f"(d), "f"(c));
+  return low | (unsigned)high << 16;
+}
+#endif

@@ -1,7 +1,7 @@
 // From q · k to a score: the scale, a soft cap c tanh(x / c), ALiBi's slope times a distance.
 //
-// With PLAIN there is neither cap nor slope, and the scale waits for the exponential, which takes it
-// in for nothing.
+// With PLAIN there is neither cap nor slope, and the scale waits for the exponential, which takes
+// it in for nothing.
 #pragma once
 #include "visible.h"
 #define FULL 0xffffffffu

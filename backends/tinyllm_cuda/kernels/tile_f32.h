@@ -1,8 +1,8 @@
 // Tiles of ROWS rows (64, or 32 or 16 where shared memory is short) and their products, in float32.
 //
 // The 256 threads are a square of 16 by 16. Thread (ty, tx) has the EACH rows from EACH ty on of a
-// product and columns tx, tx + 16, …: a row's 16 threads are half a warp, so its sum needs no shared
-// memory.
+// product and columns tx, tx + 16, …: a row's 16 threads are half a warp, so its sum needs no
+// shared memory.
 #pragma once
 #include "scores.h"
 #define EACH (ROWS / 16)

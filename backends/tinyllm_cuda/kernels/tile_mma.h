@@ -1,7 +1,7 @@
 // Tiles of 16-bit rows in shared memory, and their products by mma.sync, by four warps.
 //
-// Each warp has 16 rows of a product. Rows of a tile are 8 numbers longer than they need be, so that
-// the eight that ldmatrix reads at once lie in different banks.
+// Each warp has 16 rows of a product. Rows of a tile are 8 numbers longer than they need be, so
+// that the eight that ldmatrix reads at once lie in different banks.
 #pragma once
 #include "fragment.h"
 #define THREADS 128
@@ -16,8 +16,9 @@ __device__ __forceinline__ void load_tile(half_t *tile, const half_t *from, int 
   for (int n = 0; n < (N * PIECES + THREADS - 1) / THREADS; n++) {
     const int i = threadIdx.x + n * THREADS, r = i / PIECES, p = i % PIECES;
     const bool valid = row0 + r < rows;
+    const half_t *piece = from + (long long)(valid ? row0 + r : 0) * D + p * 8;
     if (N * PIECES % THREADS == 0 || i < N * PIECES)
-      cp_async16(tile + r * LD + p * 8, from + (long long)(valid ? row0 + r : 0) * D + p * 8, valid);
+      cp_async16(tile + r * LD + p * 8, piece, valid);
   }
 }
 

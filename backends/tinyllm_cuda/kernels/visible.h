@@ -1,7 +1,7 @@
 // Which keys a query sees: those at a distance of least <= distance < most tokens before it.
 //
-// Causal is least = 0, a window of w tokens most = w. Query 0 stands `offset` tokens after key 0: in
-// a text whose beginning is cached, S - T. What tiles have anything to add follows from these three.
+// Causal is least = 0, a window of w tokens most = w. Query 0 stands `offset` tokens after key 0:
+// in a text whose beginning is cached, S - T. What tiles have anything to add follows from these.
 #pragma once
 struct Band {
   int offset, least, most;
