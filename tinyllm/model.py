@@ -37,7 +37,7 @@ from tinyllm.models.config_json import read_eos
 from tinyllm.models.cost import check_memory, memory_needed
 from tinyllm.models.encoder_config import EncoderConfig
 from tinyllm.models.seq2seq_config import Seq2SeqConfig
-from tinyllm.models.storage import BITS, HALVES, STORAGES
+from tinyllm.models.storage import BITS, STORAGES
 from tinyllm.models.weights import check_params, load_params, stored_tensors
 from tinyllm.ops.losses import IGNORED, cross_entropy_backward, cross_entropy_forward
 from tinyllm.params import nest
@@ -75,7 +75,7 @@ def load(
     if dtype not in DTYPES:
         raise UsageError(f"dtype is {dtype!r}, expected {' or '.join(DTYPES)}")
     xp = get_backend(backend)
-    storage = _checked_storage(storage, dtype, xp)
+    storage = _checked_storage(storage, dtype)
     folder = find_model(path)
     require_folder(folder)
     config = understand(KeyReader(read_config(folder), plain(folder / "config.json")))
@@ -94,7 +94,7 @@ def load(
     return Model(config, params, xp=xp, tokenizer=tokenizer, eos_ids=eos_ids)
 
 
-def _checked_storage(storage: str | None, dtype: str, xp: Backend) -> str | None:
+def _checked_storage(storage: str | None, dtype: str) -> str | None:
     """Return the dtype of matrices that are kept narrower than they are computed with, or None."""
     if storage is None or storage == dtype:
         return None
@@ -102,11 +102,6 @@ def _checked_storage(storage: str | None, dtype: str, xp: Backend) -> str | None
         raise UsageError(f"storage is {storage!r}, expected {' or '.join((dtype, *STORAGES))}")
     if dtype != "float32":
         raise UsageError(f"storage {storage} is widened to float32, and dtype is {dtype}")
-    if xp.name != "numpy" and storage not in HALVES:
-        raise UsageError(
-            f"storage {storage} is for the numpy backend, and this is {xp.name}, which has "
-            f"{' and '.join(HALVES)}"
-        )
     return storage
 
 

@@ -49,6 +49,10 @@ class ndarray(NDArrayOperatorsMixin):
     def data(self):
         return types.SimpleNamespace(ptr=self._value.ctypes.data)
 
+    @property
+    def __cuda_array_interface__(self):
+        return {"data": (self._value.ctypes.data, False)}
+
     def __array__(self, *_, **__):
         raise TypeError("Implicit conversion to a NumPy array is not allowed.")
 

@@ -136,7 +136,8 @@ class DryRun:
         group = H // k.shape[1]
         for heads in (q.ids.reshape(B, -1, group, T, d), v.ids[:, :, None], k.ids[:, :, None]):
             self.tie(heads, k.ids[:, :, None, :, :1])
-        if any(x is not None and x.ndim > 2 and x.shape[-3] > 1 for x in (bias, mask)):
+        slopes = getattr(mask, "slopes", None) is not None
+        if slopes or any(x is not None and x.shape[-3:-2] > (1,) for x in (bias, mask)):
             self.tie(k.ids, np.asarray(STAYS))
         return Units(self, np.repeat(v.ids, group, axis=1)), None
 
