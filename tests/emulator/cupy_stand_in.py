@@ -67,6 +67,12 @@ class ndarray(NDArrayOperatorsMixin):
     def __setitem__(self, key, value):
         self._value[unwrapped(key, arrays_too=True)] = unwrapped(value)
 
+    def get(self):
+        return self._value.copy()
+
+    def set(self, values):
+        self._value[...] = values
+
     def __len__(self):
         return len(self._value)
 
