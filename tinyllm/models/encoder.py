@@ -45,7 +45,8 @@ def encoder_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[None, Params
     dhidden, masked_head, dhead = masked_head_backward(xp, dy, saved["head"])
     _, model = stack_backward(xp, dhidden, saved)
     if config.pooler:  # which the scores do not pass
-        model |= {"pooler": {k: xp.zeros_like(x) for k, x in saved["pooler"].items()}}
+        zeros = {k: xp.zeros(x.shape, dtype=dy.dtype) for k, x in saved["pooler"].items()}
+        model |= {"pooler": zeros}
     return None, flatten(with_head(model, dhead, config) | {"masked_head": masked_head})
 
 
