@@ -40,6 +40,7 @@ from tinyllm.models.seq2seq_config import Seq2SeqConfig
 from tinyllm.models.storage import BITS, STORAGES
 from tinyllm.models.weights import check_params, load_params, stored_tensors
 from tinyllm.ops.losses import IGNORED, cross_entropy_backward, cross_entropy_forward
+from tinyllm.ops.quantization import Quantized
 from tinyllm.params import nest
 from tinyllm.shown import plain, quantity
 from tinyllm.tokenizers import Tokenizer, has_tokenizer, load_tokenizer
@@ -138,6 +139,23 @@ class Model:
         self._packed: tuple[dict[str, Any] | None, dict[str, Any]] = (None, {})
         own = () if tokenizer is None or tokenizer.eos_id is None else (tokenizer.eos_id,)
         self.eos_ids = frozenset([*config.eos_ids, *eos_ids, *own])
+
+    def to_backend(self, name: str) -> "Model":
+        """Return the model on another backend, with the same weights in the same dtypes.
+
+        Raises UsageError for a name that there is not, and BackendUnavailableError.
+        """
+        xp = get_backend(name)
+
+        def moved(x: Any) -> Any:
+            if isinstance(x, Quantized):
+                return Quantized(bits=x.bits, values=moved(x.values), scales=moved(x.scales))
+            return xp.asarray(self.xp.to_numpy(x))
+
+        params = {name: moved(x) for name, x in self.params.items()}
+        return Model(
+            self.config, params, xp=xp, tokenizer=self.tokenizer, eos_ids=sorted(self.eos_ids)
+        )
 
     def forward(self, tokens: Any) -> Array:
         """Score every next token.

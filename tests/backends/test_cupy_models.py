@@ -55,10 +55,37 @@ def test_matrices_and_the_cache_have_16_bits_and_scores_float32(load, storage):
 
 
 def test_it_writes_what_the_cpu_writes(load):
-    options = {"temperature": 0, "max_tokens": 8, "seed": 1}
-    for other in ({}, {"temperature": 0.9}):
-        theirs = tinyllm.load().generate("Once upon a time", **options | other)
-        assert load().generate("Once upon a time", **options | other).tokens == theirs.tokens
+    """Greedily, as long as the two best scores are apart; and with the same draws."""
+    ours, theirs = load(), tinyllm.load()
+    for temperature in (0, 0.9):
+        options = {"temperature": temperature, "max_tokens": 8, "seed": 1}
+        wanted = theirs.generate("Once upon a time", **options)
+        assert ours.generate("Once upon a time", **options).tokens == wanted.tokens
+        if temperature == 0:
+            prompt = theirs.encode_prompt("Once upon a time")
+            scores = np.sort(theirs.forward([prompt + wanted.tokens])[0, len(prompt) - 1 : -1])
+            assert (scores[:, -1] - scores[:, -2]).min() > 1e-3 * np.abs(scores).max()
+
+
+@pytest.mark.parametrize("storage", [None, "bfloat16", "int4"])
+def test_a_model_goes_to_the_gpu_and_back(load, storage):
+    model = tinyllm.load(storage=storage)
+    there = model.to_backend("cupy")
+    assert there.xp is xp
+    assert there.eos_ids == model.eos_ids
+    back = there.to_backend("numpy")
+    for name, x in model.params.items():
+        other = back.params[name]
+        assert other.dtype == x.dtype, name
+        for part in ("values", "scales") if x.dtype == "int4" else (None,):
+            a, b = (getattr(y, part) if part else y for y in (x, other))
+            np.testing.assert_array_equal(a, b, err_msg=name)
+    assert back.generate("Once", temperature=0, max_tokens=3).text == model.generate(
+        "Once", temperature=0, max_tokens=3
+    ).text  # fmt: skip
+    if storage is None:
+        wanted = model.forward(TOKENS)
+        assert np.abs(xp.to_numpy(there.forward(TOKENS)) - wanted).max() < 1e-3
 
 
 @narrow_kernels
