@@ -40,7 +40,9 @@ def test_it_is_near_what_is_taken(options):
 
     steps()  # what is imported at the first is the program's
     taken = WEIGHTS + tinyllm_numpy.peak_memory(steps)
-    assert 0.75 * taken < said.total < 1.3 * taken
+    turns = said.activations // 2  # where there is one worker, or two that are never at their peaks
+    assert 0.75 * taken < said.total
+    assert said.total - turns < 1.3 * taken
 
 
 def test_a_gpu_takes_one_half_after_another_and_long_pieces():
