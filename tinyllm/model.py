@@ -38,9 +38,10 @@ from tinyllm.models.cost import check_memory, memory_needed
 from tinyllm.models.encoder_config import EncoderConfig
 from tinyllm.models.seq2seq import Pair
 from tinyllm.models.seq2seq_config import Seq2SeqConfig
-from tinyllm.models.storage import BITS, HALVES, STORAGES
+from tinyllm.models.storage import BITS, STORAGES
 from tinyllm.models.weights import check_params, load_params, stored_tensors
 from tinyllm.ops.losses import IGNORED, cross_entropy_backward, cross_entropy_forward
+from tinyllm.ops.quantization import Quantized
 from tinyllm.params import nest
 from tinyllm.shown import plain, quantity
 from tinyllm.tokenizers import Tokenizer, check_rows, has_tokenizer, load_tokenizer
@@ -77,7 +78,7 @@ def load(
     if dtype not in DTYPES:
         raise UsageError(f"dtype is {dtype!r}, expected {' or '.join(DTYPES)}")
     xp = get_backend(backend)
-    storage = _checked_storage(storage, dtype, xp)
+    storage = _checked_storage(storage, dtype)
     folder = find_model(path)
     require_folder(folder)
     config = understand(KeyReader(read_config(folder), plain(folder / "config.json")))
@@ -96,7 +97,7 @@ def load(
     return Model(config, params, xp=xp, tokenizer=tokenizer, eos_ids=eos_ids)
 
 
-def _checked_storage(storage: str | None, dtype: str, xp: Backend) -> str | None:
+def _checked_storage(storage: str | None, dtype: str) -> str | None:
     """Return the dtype of matrices that are kept narrower than they are computed with, or None."""
     if storage is None or storage == dtype:
         return None
@@ -104,11 +105,6 @@ def _checked_storage(storage: str | None, dtype: str, xp: Backend) -> str | None
         raise UsageError(f"storage is {storage!r}, expected {' or '.join((dtype, *STORAGES))}")
     if dtype != "float32":
         raise UsageError(f"storage {storage} is widened to float32, and dtype is {dtype}")
-    if xp.name != "numpy" and storage not in HALVES:
-        raise UsageError(
-            f"storage {storage} is for the numpy backend, and this is {xp.name}, which has "
-            f"{' and '.join(HALVES)}"
-        )
     return storage
 
 
@@ -142,6 +138,23 @@ class Model:
         self._packed: tuple[dict[str, Any] | None, dict[str, Any]] = (None, {})
         own = () if tokenizer is None or tokenizer.eos_id is None else (tokenizer.eos_id,)
         self.eos_ids = frozenset([*config.eos_ids, *eos_ids, *own])
+
+    def to_backend(self, name: str) -> "Model":
+        """Return the model on another backend, with the same weights in the same dtypes.
+
+        Raises UsageError for a name that there is not, and BackendUnavailableError.
+        """
+        xp = get_backend(name)
+
+        def moved(x: Any) -> Any:
+            if isinstance(x, Quantized):
+                return Quantized(bits=x.bits, values=moved(x.values), scales=moved(x.scales))
+            return xp.asarray(self.xp.to_numpy(x))
+
+        params = {name: moved(x) for name, x in self.params.items()}
+        return Model(
+            self.config, params, xp=xp, tokenizer=self.tokenizer, eos_ids=sorted(self.eos_ids)
+        )
 
     def forward(self, tokens: Any) -> Array:
         """Score every next token.

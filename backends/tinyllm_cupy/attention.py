@@ -110,7 +110,8 @@ def _band(rule: Mask | None, H: int, scale: float, softcap: float | None) -> Ban
     if not (_in_order(queries) and _in_order(keys) and keys[0] >= 0):
         return None
     if rule.slopes is not None:
-        options["slopes"] = cp.broadcast_to(cp.asarray(rule.slopes, dtype=np.float32), (H,))
+        slopes = cp.broadcast_to(cp.asarray(rule.slopes, dtype=np.float32), (H,))
+        options["slopes"] = cp.ascontiguousarray(slopes)
     return Band(
         offset=int(queries[0] - keys[0]), least=0 if rule.causal else -FAR,
         most=FAR if rule.window is None else rule.window, **options,

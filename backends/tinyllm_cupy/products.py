@@ -12,14 +12,20 @@ import cupy as cp
 import numpy as np
 from ml_dtypes import bfloat16
 
+import tinyllm_cupy
+from tinyllm.ops.quantization import Quantized, dequantize
+
+_XP: Any = tinyllm_cupy
 NARROW = (np.dtype(bfloat16), np.dtype(np.float16))
 
 
 def linear(x: Any, weight: Any, /) -> Any:
     """Multiply rows by a stored matrix, y = x Wᵀ (see `tinyllm.backend.Backend`).
 
-    Where W has 16 bits, x is rounded to as many.
+    Where W has 16 bits, x is rounded to as many; one of 8 or 4 is widened to float32 first.
     """
+    if isinstance(weight, Quantized):
+        weight = dequantize(_XP, weight)
     return matmul(x, weight.T)
 
 
@@ -39,7 +45,7 @@ def matmul(a: Any, b: Any, /) -> Any:
     a, b = (x.astype(narrow, copy=False) for x in (a, b))
     (m, k), n = a.shape[-2:], b.shape[-1]
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    y = cp.zeros((*batch, m, n), dtype=np.float32)
+    y = (cp.empty if k else cp.zeros)((*batch, m, n), dtype=np.float32)
     if y.size and k:
         _gemm(_stack(a, batch), _stack(b, batch), cp.reshape(y, (-1, m, n)))
     return y

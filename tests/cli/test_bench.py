@@ -73,6 +73,16 @@ def test_attention_is_timed_on_the_backend_that_is_named(monkeypatch, rows):
         assert row["peak MB"] == 400  # of the stand-in's pool
 
 
+@pytest.mark.skipif(COMPILER is None, reason="no g++ to compile kernels with")
+def test_decoding_is_timed_on_the_backend_that_is_named(monkeypatch, model, rows):
+    xp = cupy_stand_in.load()
+    monkeypatch.setattr("tinyllm.model.get_backend", {"cupy": xp}.get)
+    words = ["decode", "-m", model, "-p", "4", "-n", 3, "-r", 1, "--backend", "cupy"]
+    (row,) = rows(*words, "--storage", "float16")
+    assert row["decode tok/s"] > 0
+    assert row["peak MB"] == 400
+
+
 def test_decoding_says_how_fast_and_how_much_it_reads(model, rows):
     words = ["decode", "-m", model, "-p", "4,9", "-n", 3, "-r", 1]
     found = rows(*words)

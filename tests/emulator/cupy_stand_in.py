@@ -49,6 +49,10 @@ class ndarray(NDArrayOperatorsMixin):
     def data(self):
         return types.SimpleNamespace(ptr=self._value.ctypes.data)
 
+    @property
+    def __cuda_array_interface__(self):
+        return {"data": (self._value.ctypes.data, False)}
+
     def __array__(self, *_, **__):
         raise TypeError("Implicit conversion to a NumPy array is not allowed.")
 
@@ -62,6 +66,12 @@ class ndarray(NDArrayOperatorsMixin):
 
     def __setitem__(self, key, value):
         self._value[unwrapped(key, arrays_too=True)] = unwrapped(value)
+
+    def get(self):
+        return self._value.copy()
+
+    def set(self, values):
+        self._value[...] = values
 
     def __len__(self):
         return len(self._value)
@@ -102,6 +112,7 @@ def wrapped(function, hosts=False):
 
     @functools.wraps(function)
     def call(*arguments, **options):
+        assert Stream.captured is None, "the stand-in captures kernels, and nothing else"
         options = {name: unwrapped(x) for name, x in options.items()}
         result = function(*map(unwrapped, arguments), **options)
         if isinstance(result, tuple):
@@ -143,6 +154,8 @@ def gemm_strided_batched(
     c_type, ldc, c_step, batch, compute, algorithm,
 ):  # fmt: skip
     """cuBLAS's product of matrices whose columns lie one after another: C = op(A) op(B)."""
+    if Stream.captured is not None:
+        raise NotImplementedError("calling cuBLAS API during stream capture is not supported")
     assert ctypes.c_float.from_address(one).value == 1
     assert ctypes.c_float.from_address(zero).value == 0
     assert (compute, c_type) == (68, 0)
@@ -184,7 +197,42 @@ class Kernel:
     def __call__(self, grid, block, arguments, *, shared_mem=0):
         assert shared_mem <= 48 * 1024 or self.max_dynamic_shared_size_bytes == shared_mem
         values = tuple(x._value if isinstance(x, ndarray) else x for x in arguments)
-        self._kernel(grid, block, values, shared_mem=shared_mem)
+        call = functools.partial(self._kernel, grid, block, values, shared_mem=shared_mem)
+        if Stream.captured is None:
+            call()
+        else:
+            Stream.captured.append(call)
+
+
+class Stream:
+    """A stream whose captured kernels run when the graph is launched, with the same arrays."""
+
+    captured = None
+
+    def __init__(self, non_blocking=False):
+        self.non_blocking = non_blocking
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def synchronize(self):
+        pass
+
+    def begin_capture(self):
+        assert self.non_blocking, "the default stream cannot be captured"
+        Stream.captured = []
+
+    def end_capture(self):
+        calls, Stream.captured = Stream.captured, None
+
+        def launch(stream=None):
+            for call in calls:
+                call()
+
+        return types.SimpleNamespace(launch=launch)
 
 
 class Pool:
@@ -216,7 +264,7 @@ class CuPy(types.ModuleType):
 def device_properties(number):
     return {
         "name": b"Stand-in", "major": 8, "minor": 0, "sharedMemPerBlockOptin": 166_912,
-        "totalGlobalMem": 80_000_000_000,
+        "totalGlobalMem": 80_000_000_000, "multiProcessorCount": 3,
     }  # fmt: skip
 
 
@@ -236,7 +284,7 @@ def modules():
         runtime=runtime, cublas=cublas, is_available=lambda: True,
         device=types.SimpleNamespace(get_cublas_handle=lambda: 0),
         compiler=types.SimpleNamespace(CompileException=CompileException),
-        get_current_stream=lambda: types.SimpleNamespace(synchronize=lambda: None),
+        get_current_stream=Stream, Stream=Stream,
     )  # fmt: skip
     pool = Pool()
     vars(cupy).update(

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from emulator.module import COMPILER
 from tools import gpu_report
 from tools.gpu import correctness
+from tools.gpu.attention import rates
 from tools.gpu.dry import DryMachine
+from tools.gpu.machine import Machine
 from tools.gpu.results import Results
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no g++ to compile kernels with")
@@ -121,6 +124,87 @@ def test_peers_stand_beside(tmp_path):
     assert any(row["what"] == "decode, transformers" for row in rows["llama 1B"])
     assert rows["decode attention"][0]["ours / torch"] > 0
     assert [row["who"] for row in rows["training"]] == ["ours", "PyTorch, eager"]
+
+
+class Clock:
+    """CUDA's events and graphs, of a GPU on which a call takes a millisecond."""
+
+    def __init__(self, captures):
+        self.captures, self.now, self.launched = captures, 0.0, 0
+        self.runtime = SimpleNamespace(deviceSynchronize=lambda: None)
+
+    def Stream(self, non_blocking):
+        return Stream(self)
+
+    def Event(self):
+        event = SimpleNamespace(synchronize=lambda: None)
+        event.record = lambda: setattr(event, "at", self.now)
+        return event
+
+    def get_elapsed_time(self, first, last):
+        return last.at - first.at
+
+    def get_current_stream(self):
+        return None
+
+
+class Stream:
+    def __init__(self, clock):
+        self.clock, self.capturing = clock, False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def synchronize(self):
+        pass
+
+    def begin_capture(self):
+        if not self.clock.captures:
+            raise NotImplementedError("cuBLAS")
+        self.before = self.clock.now
+
+    def end_capture(self):
+        taken, self.clock.now = self.clock.now - self.before, self.before
+
+        def launch(stream):
+            self.clock.launched += 1
+            self.clock.now += taken
+
+        return SimpleNamespace(launch=launch)
+
+
+@pytest.mark.parametrize("captures", [True, False])
+def test_a_call_is_timed_by_events_in_a_graph_where_it_can_be_captured(captures, monkeypatch):
+    monkeypatch.setattr("tools.gpu.machine.SECONDS", 1e-5)
+    clock, machine = Clock(captures), Machine.__new__(Machine)
+    machine.cp = SimpleNamespace(cuda=clock)
+
+    def call():
+        clock.now += 1.0
+
+    def fail():
+        raise RuntimeError("no kernel")
+
+    found = machine.race({"ours": call, "torch: flash": call, "torch: cudnn": fail})
+    for who in ("ours", "torch: flash"):
+        assert found[who]["seconds"] == pytest.approx(1e-3)
+        assert found[who]["spread"] == pytest.approx(0)
+    assert found["torch: cudnn"] == {"failed": "RuntimeError: no kernel"}
+    assert (clock.launched > 0) == captures
+
+
+def test_rates_stand_beside_peers_and_the_ceiling():
+    found = {
+        "ours": {"seconds": 2.0, "spread": 0.1}, "torch: flash": {"seconds": 1.0, "spread": 0.1},
+        "torch: cudnn": {"failed": "x"},
+    }  # fmt: skip
+    row = rates(found, 8e12, 16e12)
+    assert (row["TFLOP/s"], row["torch: flash TFLOP/s"]) == (4, 8)
+    assert (row["ours / torch: flash"], row["of the ceiling"]) == (0.5, 0.25)
+    assert row["failed"] == "torch: cudnn: x"
 
 
 def test_the_dry_machine_says_that_it_is_dry():

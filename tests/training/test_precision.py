@@ -13,13 +13,15 @@ from tiny import tiny_config
 from tiny_recurrent import tiny_recurrent
 from tinyllm.errors import CheckpointError, UsageError
 from tinyllm.models.architecture import architecture
+from tinyllm.models.examples import EXAMPLES, example_config, random_params
 from tinyllm.models.init import init_params
+from tinyllm.models.recurrent_config import CELLS
 from tinyllm.params import nest
 from tinyllm.training import loss_scale as scaling
 from tinyllm.training.divergence import DivergedError
 from tinyllm.training.gradients import batch_gradients
 from tinyllm.training.loss_scale import LossScale
-from tinyllm.training.precision import NARROW, mixed_precision
+from tinyllm.training.precision import NARROW, MixedPrecision, mixed_precision
 from tinyllm.training.snapshot import restore_latest, save_snapshot
 from tinyllm.training.trainer import Trainer
 from training.tiny_run import CONFIG, assert_equal, host, tiny_trainer
@@ -69,6 +71,24 @@ def test_gradients_are_those_of_float32_but_for_rounding(precision):
         assert 0 < error < 8 * EPS[precision], name
         error = np.linalg.norm(scaled.grads[name] / 2**6 - g) / np.linalg.norm(g)
         assert error < 8 * EPS[precision], name
+
+
+@pytest.mark.parametrize("name", [n for n in EXAMPLES if n not in CELLS])
+def test_every_kind_of_model_has_gradients_near_those_of_float32(name):
+    """And none of them is lost: each parameter's has a direction, to a rounding or two."""
+    config = example_config(name)
+    params = random_params(config, np.random.default_rng(0))
+    params = {key: p.astype(np.float32) for key, p in params.items()}
+    tokens = np.random.default_rng(1).integers(0, config.vocab_size, (2, 5))
+    mixed = MixedPrecision(tinyllm_numpy, NARROW["float16"])
+    wide = batch_gradients(tinyllm_numpy, config, nest(params), tokens, tokens)
+    narrow = batch_gradients(mixed, config, nest(mixed.copies(params)), tokens, tokens)
+    assert narrow.grads.keys() == wide.grads.keys() == params.keys()
+    assert narrow.loss_sum == pytest.approx(wide.loss_sum, rel=0.01)
+    for key, g in wide.grads.items():
+        assert narrow.grads[key].dtype == np.float32, key
+        error = np.linalg.norm(narrow.grads[key] - g)
+        assert error < 0.1 * np.linalg.norm(g) + 1e-3 * np.linalg.norm(params[key]), key
 
 
 @pytest.mark.skipif(COMPILER is None, reason="no g++ to compile kernels with")
@@ -197,6 +217,8 @@ def test_what_cannot_be_is_refused_by_name():
         tiny_trainer(precision="float8")
     with pytest.raises(UsageError, match="and these are float64"):
         tiny_trainer(precision="bfloat16", dtype=np.float64)
+    with pytest.raises(UsageError, match="T5's activations do not: bfloat16"):
+        mixed_precision(tinyllm_numpy, example_config("t5"), {}, "float16")
     config = tiny_recurrent()
     params = architecture(config).init_params(config, np.random.default_rng(0), np.float32)
     settings = tiny_trainer(precision="bfloat16").settings

@@ -45,7 +45,8 @@ def encoder_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[None, Params
     tied = dhead["weight"] if config.tie_embeddings else None
     _, model = stack_backward(xp, dhidden, saved, dhead=tied)
     if config.pooler:  # which the scores do not pass
-        model |= {"pooler": {k: xp.zeros_like(x) for k, x in saved["pooler"].items()}}
+        zeros = {k: xp.zeros(x.shape, dtype=dy.dtype) for k, x in saved["pooler"].items()}
+        model |= {"pooler": zeros}
     head = {} if config.tie_embeddings else {"lm_head": dhead}
     return None, flatten({"model": model, "masked_head": masked_head} | head)
 

@@ -12,12 +12,15 @@ def global_norm(xp: Backend, grads: Params) -> float:
     In float32 the squares of numbers above 1.8e19 are infinite, and a sum of millions is rounded.
     """
 
-    def squares(block: Array) -> float:
+    def squares(block: Array) -> Array:
         wide = xp.astype(block, xp.float64)
-        return float(xp.sum(wide * wide))
+        return xp.sum(wide * wide)
 
     blocks = [g[rows] for g in grads.values() for rows in rows_of(xp, g)]
-    return math.sqrt(math.fsum(xp.parallel_map(squares, blocks)))
+    if not blocks:
+        return 0.0
+    sums = xp.stack(xp.parallel_map(squares, blocks))  # read at once: a GPU is waited for
+    return math.sqrt(math.fsum(xp.to_numpy(sums).tolist()))
 
 
 def clip_factor(norm: float, max_norm: float) -> float:

@@ -19,10 +19,11 @@ from tinyllm.backend import Array, Backend, Params, Saved
 from tinyllm.errors import UsageError
 from tinyllm.models.architecture import Config
 from tinyllm.models.recurrent_config import RecurrentConfig
+from tinyllm.models.seq2seq_config import Seq2SeqConfig
 
 NARROW = {"bfloat16": np.dtype(ml_dtypes.bfloat16), "float16": np.dtype(np.float16)}
 PRECISIONS = ("float32", *NARROW)
-ADDED = "model.embed_positions."  # a table that is added, and not multiplied
+ADDED = ".embed_positions."  # tables that are added, and not multiplied
 
 
 def mixed_precision(
@@ -30,11 +31,14 @@ def mixed_precision(
 ) -> "MixedPrecision":
     """Return `xp` with products of 16 bits.
 
-    Raises UsageError where weights are not float32, or the model is recurrent: its state would be
-    rounded at every token.
+    Raises UsageError where weights are not float32, where the model is recurrent, for its state
+    would be rounded at every token, and for T5 in float16, whose activations are larger than any
+    number of it.
     """
     if isinstance(config, RecurrentConfig):
         raise UsageError(f"precision {precision} is for transformers, and this model is recurrent")
+    if precision == "float16" and isinstance(config, Seq2SeqConfig) and "t5" in config.family:
+        raise UsageError("precision float16 ends at 65,504, and T5's activations do not: bfloat16")
     dtypes = {str(p.dtype) for p in params.values()} - {"float32"}
     if dtypes:
         raise UsageError(
