@@ -93,7 +93,12 @@ def new_config(args: argparse.Namespace, tokenizer: "Tokenizer | None", seq_len:
 
 def special_tokens(args: argparse.Namespace) -> dict[str, Any]:
     """Return the arguments of a tokenizer's training that say which special tokens a model has."""
-    return MARKERS[_use(args)]
+    markers = MARKERS[_use(args)]
+    if _use(args) == "translate" and args.target is None:
+        from tinyllm.training.spans import SENTINELS
+
+        return markers | {"special_tokens": (*markers["special_tokens"], *SENTINELS)}
+    return markers
 
 
 def _read(args: argparse.Namespace) -> dict[str, Any]:
