@@ -3,11 +3,12 @@ r"""Train a model: python -m tinyllm.train --data FILE --out FOLDER
 A new model, by its sizes or a config, or one that is there already, or adapters
 of one (--lora), which FOLDER/adapter gets in PEFT's layout. Decoders learn what
 comes next, encoders (--arch bert) what a mask hides, and encoder-decoders
-(--arch marian) to make of each line of FILE the same line of --target. Tells on
-stderr how it goes. FOLDER gets the model, which python -m tinyllm.generate
-takes, or fill_mask, or translate; a line for every step in metrics.jsonl, which
-python -m tinyllm.plot draws; and checkpoints. Ctrl-C saves; --resume FOLDER goes
-on as if nothing had been, to the last bit.
+(--arch marian, t5) to make of each line of FILE the same line of --target, or
+without one to write what was taken out of a text. Tells on stderr how it goes.
+FOLDER gets the model, which python -m tinyllm.generate takes, or fill_mask, or
+translate; a line for every step in metrics.jsonl, which python -m tinyllm.plot
+draws; and checkpoints. Ctrl-C saves; --resume FOLDER goes on as if nothing had
+been, to the last bit.
 """
 
 if __name__ == "__main__":

@@ -237,6 +237,12 @@ def test_on_a_terminal_one_line_moves(text, tmp_path):
                 n_experts=3, d_ff=5, shared_d_ff=10, routing=Routing(k=1, renormalise=True)
             ),
         }),
+        (["--experts=6", "--expert-groups=3", "--groups-kept=2", "--expert-capacity=1.5"], {
+            "family": "tinyllm",
+            "experts": Experts(n_experts=6, d_ff=16, routing=Routing(
+                k=2, renormalise=True, groups=3, groups_kept=2, capacity=1.5,
+            )),
+        }),
     ],
     ids=lambda x: " ".join(x) if isinstance(x, list) else "",
 )  # fmt: skip
@@ -311,7 +317,13 @@ def bad(text, tmp_path):
         "--arch=lstm --kv-heads=1": "--kv-heads 1 does not fit a lstm",
         "--arch=gpt2 --experts=2": "--experts does not fit a gpt2, but llama, mixtral, tinyllm",
         "--experts=2 --mlp=gelu": "--mlp gelu does not fit --experts: each is a swiglu",
-        "--experts-per-token=2": "--experts-per-token and --shared-experts need --experts",
+        "--experts-per-token=2": "--experts-per-token needs --experts",
+        "--expert-groups=2 --expert-capacity=1":
+            "--expert-groups and --expert-capacity need --experts",
+        "--experts=4 --expert-groups=3": "groups is 3; expected a divisor of 4 experts",
+        "--experts=4 --expert-groups=2 --groups-kept=3": "groups_kept is 3",
+        "--experts=4 --expert-capacity=0": "capacity is 0",
+        "--experts=4 --expert-groups=4 --groups-kept=1": "k is 2",
         "--experts=2 --experts-per-token=3": "num_experts_per_tok is 3",
         "--experts=2 --experts-per-token=0": "num_experts_per_tok is 0",
         "--balance=z=1": "balance is 'z=1', and the model has no experts",

@@ -9,6 +9,7 @@ import pytest
 import tinyllm
 from cli.commands import refused
 from tinyllm.models.architecture import kind_name
+from tinyllm.tokenizers import train_byte_level_bpe
 from tinyllm.train import main
 from tinyllm.translate import main as translate
 
@@ -47,6 +48,16 @@ def test_a_new_model_of_pairs_translates(files, arch, capsys):
     assert row["val_loss"] > 0
 
 
+def test_without_targets_it_writes_what_was_taken_out(files):
+    out = files / "out"
+    made = ["--data", str(files / "de"), "--arch", "t5", *SMALL, "--out", str(out)]
+    assert main(made) == 0
+    model = tinyllm.load(out)
+    assert model.config.vocab_size == 358
+    assert model.tokenizer.special_tokens["<extra_id_99>"] == 101
+    assert main(["--resume", str(out), "--steps", "6"]) == 0
+
+
 def test_words_are_learnt_from_both_sides(files):
     assert main([*words(files, "t5", "--vocab=268"), "--out", str(files / "out")]) == 0
     tokenizer = tinyllm.load(files / "out").tokenizer
@@ -79,7 +90,9 @@ def test_a_model_of_a_config_takes_the_tokenizer_s_ids(files):
 
 
 BAD = {
-    "no targets": (["--data=de", "--arch=bart"], "a bart learns from pairs of texts: --target"),
+    "no targets and no sentinels": (
+        ["--data=de", "--arch=bart", "--tokenizer=words"], "<extra_id_0> .*give a --target",
+    ),
     "targets of a decoder": (["--data=de", "--target=en"], "--target is for encoder-decoders"),
     "targets of an encoder": (["--data=de", "--target=en", "--arch=bert"], "this is a bert"),
     "another number of lines": (
@@ -105,6 +118,7 @@ BAD = {
 def test_what_does_not_pair_is_refused(files, flags, says, capsys, monkeypatch):
     (files / "short").write_text("one\n")
     np.save(files / "ids.npy", np.arange(9))
+    train_byte_level_bpe(["x"], 257).save(files / "words")
     monkeypatch.chdir(files)
     said = refused(main, [*flags, *SMALL, "--out", "new"], capsys)
     assert re.search(says, said), said

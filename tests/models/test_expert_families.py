@@ -194,6 +194,29 @@ def test_cached_is_full_for_any_chunks_packed_or_not(xp, name, chunks, packed, r
     assert held == 2 * architecture(config).kept_numbers(config, T)
 
 
+@pytest.mark.parametrize("chunks", [[6], [1] * 6, [2, 4]], ids=str)
+def test_a_capacity_drops_tokens_in_training_and_none_where_a_text_is_read(xp, chunks):
+    dropless, rng = example_config("tinyllm-experts"), np.random.default_rng(0)
+    routing = dataclasses.replace(dropless.experts.routing, capacity=0.5)
+    config = dataclasses.replace(
+        dropless, experts=dataclasses.replace(dropless.experts, routing=routing)
+    )
+    p = nest({k: xp.asarray(v) for k, v in random_params(config, rng).items()})
+    tokens = rng.integers(0, config.vocab_size, (1, 6))
+    all_kept, dropped = (
+        xp.to_numpy(decoder_forward(xp, xp.asarray(tokens), p, each)[0])
+        for each in (dropless, config)
+    )
+    assert np.abs(all_kept - dropped).max() > 1e-3
+    kv = make_cache(xp, config, batch=1, capacity=6, dtype=xp.float64)
+    parts = [
+        hidden_states(xp, xp.asarray(piece), p, config, kv=kv)
+        for piece in np.split(tokens, np.cumsum(chunks)[:-1], axis=1)
+    ]
+    read = np.concatenate([xp.to_numpy(head_forward(xp, x, p)[0]) for x in parts], axis=1)
+    np.testing.assert_allclose(read, all_kept, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_rows_of_a_batch_are_what_they_are_alone(xp, name):
     config, rng = example_config(name), np.random.default_rng(0)

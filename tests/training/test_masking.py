@@ -90,8 +90,6 @@ def test_each_kind_of_model_has_its_task(tokenizer):
         task_of(bert, None)
     with pytest.raises(UsageError, match=r"no token \[MASK\] or <mask>"):
         task_of(bert, train_byte_level_bpe(["bytes"], 257))
-    with pytest.raises(UsageError, match="a model for translate learns from pairs"):
-        task_of(example_config("marian"), tokenizer)
 
 
 BERT = dataclasses.replace(example_config("bert"), vocab_size=OTHERS, pad_id=1)

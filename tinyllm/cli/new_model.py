@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinyllm.cli.arguments import whole
+from tinyllm.cli.arguments import real, whole
 from tinyllm.errors import UsageError
 from tinyllm.shown import plain
 
@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 
 LLAMAS: dict[str, Any] = {  # pieces that our own family has in any kind, and a llama in this one
     "positions": "rope", "norm": "rmsnorm", "mlp": "swiglu", "layout": "pre", "bias": "no",
-    "shared_experts": 0,
+    "shared_experts": 0, "expert_groups": None, "groups_kept": None, "expert_capacity": None,
 }  # fmt: skip
 BIASES = ("qkv_bias", "o_bias", "mlp_bias")
+OF_EXPERTS = (
+    "experts_per_token", "shared_experts", "expert_groups", "groups_kept", "expert_capacity",
+)  # fmt: skip
 WITH_EXPERTS = ("llama", "mixtral", "tinyllm")
 MARKERS: dict[str, dict[str, Any]] = {  # of a new tokenizer, which knows them by these names
     "fill-mask": {
@@ -71,6 +74,15 @@ def _add_pieces(parser: argparse.ArgumentParser) -> None:
         "--shared-experts", type=whole, metavar="N",
         help="as wide as so many, which every token passes (default: none)",
     )  # fmt: skip
+    add("--expert-groups", type=whole, metavar="N", help="into which experts fall (default: 1)")
+    add(
+        "--groups-kept", type=whole, metavar="N",
+        help="of which experts of a token are taken (default: all)",
+    )  # fmt: skip
+    add(
+        "--expert-capacity", type=real, metavar="C",
+        help="drop what an expert is sent in training beyond C even shares (default: nothing)",
+    )  # fmt: skip
 
 
 def new_config(args: argparse.Namespace, tokenizer: "Tokenizer | None", seq_len: int) -> "Config":
@@ -93,7 +105,12 @@ def new_config(args: argparse.Namespace, tokenizer: "Tokenizer | None", seq_len:
 
 def special_tokens(args: argparse.Namespace) -> dict[str, Any]:
     """Return the arguments of a tokenizer's training that say which special tokens a model has."""
-    return MARKERS[_use(args)]
+    markers = MARKERS[_use(args)]
+    if _use(args) == "translate" and args.target is None:
+        from tinyllm.training.spans import SENTINELS
+
+        return markers | {"special_tokens": (*markers["special_tokens"], *SENTINELS)}
+    return markers
 
 
 def _read(args: argparse.Namespace) -> dict[str, Any]:
@@ -146,8 +163,11 @@ def _check_experts(args: argparse.Namespace, name: str) -> None:
             raise UsageError(f"--experts does not fit a {name}, but {', '.join(WITH_EXPERTS)}")
         if args.mlp not in (None, LLAMAS["mlp"]):
             raise UsageError(f"--mlp {args.mlp} does not fit --experts: each is a {LLAMAS['mlp']}")
-    elif args.experts_per_token is not None or args.shared_experts:
-        raise UsageError("--experts-per-token and --shared-experts need --experts")
+        return
+    given = [flag for flag in OF_EXPERTS if getattr(args, flag) not in (None, 0)]
+    if given:
+        flags = " and ".join(f"--{flag}" for flag in given).replace("_", "-")
+        raise UsageError(f"{flags} need{'s' if len(given) == 1 else ''} --experts")
 
 
 def _values(args: argparse.Namespace, seq_len: int) -> dict[str, Any]:
@@ -212,12 +232,14 @@ def _k(args: argparse.Namespace) -> int:
 
 def _own(args: argparse.Namespace, values: dict[str, Any]) -> dict[str, Any]:
     """Return what a file of our own family says beyond sizes."""
-    said = {piece: getattr(args, piece) or LLAMAS[piece] for piece in LLAMAS}
+    given = {piece: getattr(args, piece) for piece in LLAMAS}
+    said = {piece: LLAMAS[piece] if x is None else x for piece, x in given.items()}
     said |= dict.fromkeys(BIASES, said.pop("bias") == "yes")
-    shared = said.pop("shared_experts") * values["intermediate_size"]
+    shared, groups, kept, capacity = (said.pop(name) for name in OF_EXPERTS[1:])
     if args.experts:
         said["experts"] = {
             "n_experts": args.experts, "k": _k(args), "d_ff": values["intermediate_size"],
-            "shared_d_ff": shared,
+            "shared_d_ff": shared * values["intermediate_size"], "groups": groups,
+            "groups_kept": kept, "capacity": capacity,
         }  # fmt: skip
     return said

@@ -39,9 +39,9 @@ def read_data(
     """Read the data that a model of this kind learns from. Raises UsageError where they are not."""
     from tinyllm.models.seq2seq_config import Seq2SeqConfig
 
-    if args.val_target is not None and args.val_data is None:
-        raise UsageError("--val-target is of --val-data, and there is none")
-    if isinstance(config, Seq2SeqConfig):
+    if args.val_target is not None and (args.val_data is None or args.target is None):
+        raise UsageError("--val-target is of --val-data and --target, and they are not both there")
+    if isinstance(config, Seq2SeqConfig) and args.target is not None:
         return _read_pairs(args, config, tokenizer, messages)
     if args.target is not None or args.val_target is not None:
         raise UsageError(f"--target is for encoder-decoders like marian, and this is {_a(config)}")
@@ -117,11 +117,6 @@ def _read_pairs(
     from tinyllm.training.pairs import Pairs, pair_numbers, read_pairs
     from tinyllm.training.token_file import digest, is_token_file
 
-    if args.target is None:
-        raise UsageError(
-            f"{_a(config)} learns from pairs of texts: --target names a file with what is to be "
-            f"made of each line of --data"
-        )
     if tokenizer is None or is_token_file(args.data):
         raise UsageError("pairs are texts: give --data and --target as UTF-8, and a --tokenizer")
     if args.val_data is not None and args.val_target is None:

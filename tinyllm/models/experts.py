@@ -1,8 +1,8 @@
 """How a model's mixtures of experts look: their sizes, their parameters, and which are idle."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tinyllm.layers.layer import Layer
 from tinyllm.layers.mlp import SILU
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tinyllm.models.config import StackConfig
 
 Shapes = dict[str, tuple[int, ...]]
+ConfigType = TypeVar("ConfigType", bound="StackConfig")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +46,20 @@ def mixture_layer(config: "StackConfig") -> Layer:
     """Return the two functions of a mixture."""
     routing = _experts(config).routing
     return Layer(partial(moe_forward, routing=routing, activation=SILU), moe_backward)
+
+
+def without_capacity(config: ConfigType) -> ConfigType:
+    """Return the config of a model whose experts take every token: for whoever reads a text.
+
+    What a capacity drops depends on the other tokens at hand, and a text that is read in parts has
+    others. DeepSeek-V2, which is trained with one, drops none when it is evaluated (arXiv:
+    2405.04434, section 3.1.2).
+    """
+    experts = config.experts
+    if experts is None or experts.routing.capacity is None:
+        return config
+    routing = replace(experts.routing, capacity=None)
+    return replace(config, experts=replace(experts, routing=routing))
 
 
 def idle_parameters(config: "StackConfig") -> int:

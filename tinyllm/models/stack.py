@@ -27,6 +27,7 @@ from tinyllm.layers.norms import NORMS
 from tinyllm.layers.projection import projection_backward, projection_forward
 from tinyllm.models.block import config_of_block
 from tinyllm.models.config import StackConfig
+from tinyllm.models.experts import without_capacity
 from tinyllm.models.feed_forward import feed_forward_of
 from tinyllm.models.latent import latent_layer
 from tinyllm.models.layouts import layout_of_block
@@ -147,9 +148,9 @@ def hidden_states(
 
     tokens (B, T) -> hidden (B, T, D)
 
-    With a cache the tokens come after those that it has seen.
+    With a cache the tokens come after those that it has seen. Experts drop none of them.
     """
-    T = tokens.shape[1]
+    T, config = tokens.shape[1], without_capacity(config)
     queries, keys = text_positions(T) if kv is None else kv.positions(T)
     x, _ = embed_forward(xp, tokens, p, config, queries)
     table = p["model"].get("embed_positions")

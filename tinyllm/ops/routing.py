@@ -28,7 +28,7 @@ class Routing:
     scale: float = 1.0
     groups: int = 1
     groups_kept: int = 1
-    capacity: float | None = None  # of an expert, in parts of its even share; None: all it is sent
+    capacity: float | None = None  # of an expert in training, in even shares; None: all it is sent
 
 
 def choose_experts(xp: Backend, scores: Array, routing: Routing) -> Array:
