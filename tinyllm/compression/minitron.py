@@ -76,9 +76,10 @@ def minitron(
             raise UsageError(
                 f"--layers is {target.layers}, expected 1 to {config.n_layers}: there are so many"
             )
-        report("measuring what each block is worth")
-        costs = block_costs(xp, params, config, _given(tokens))
-        removed = cheapest(costs, depth_by, config.n_layers - target.layers)
+        if target.layers < config.n_layers:
+            report("measuring what each block is worth")
+            costs = block_costs(xp, params, config, _given(tokens))
+            removed = cheapest(costs, depth_by, config.n_layers - target.layers)
     remove_layers(params, config, removed)  # which checks them
     gone: Gone = []
     if target.narrower:
