@@ -1,4 +1,4 @@
-"""A model and its texts, for the examples that take trained models apart: 05, 08 and 15."""
+"""A model and its texts, for the examples that take trained models apart: 05, 08, 15 and 16."""
 
 import argparse
 import sys
@@ -25,11 +25,12 @@ CONTEXT = 64  # characters, of the model that is trained here
 
 
 class Text(NamedTuple):
-    """Tokens to calibrate on, and others to measure on."""
+    """Tokens to calibrate on and to train on, and others to measure on."""
 
     name: str
     calibration: Any  # (B, T)
     held_out: Any  # (B, T)
+    training: Any  # (N,)
 
 
 def arguments(doc: str | None) -> argparse.Namespace:
@@ -50,7 +51,8 @@ def subject(args: argparse.Namespace) -> tuple[Model, list[Text]]:
     if args.quick:
         return trained_here()
     model = tinyllm.load(args.model)
-    texts = [Text("sampled from the model itself", *sampled(model))]
+    calibration, held_out = sampled(model)
+    texts = [Text("sampled from the model itself", calibration, held_out, calibration.reshape(-1))]
     if args.data is not None:
         texts.append(Text(args.data.name, *stories(model, args.data)))
     return model, texts
@@ -77,7 +79,7 @@ def trained_here() -> tuple[Model, list[Text]]:
     for _ in trainer:
         pass
     rows = rest[: len(rest) // CONTEXT * CONTEXT].reshape(-1, CONTEXT)
-    text = Text("sentences by rule", *np.split(rows[:96], 2))
+    text = Text("sentences by rule", *np.split(rows[:96], 2), learnt)
     return Model(config, trainer.result, xp=xp), [text]
 
 
@@ -93,7 +95,8 @@ def sampled(model: Model, texts: int = 48, length: int = 200) -> Iterator[Any]:
 
 
 def stories(model: Model, file: Path, texts: int = 128, length: int = 256) -> Iterator[Any]:
-    """The beginning of a text to calibrate on, its end to measure on."""
+    """The beginning of a text to calibrate on, its end to measure on, the rest to train on."""
     tokens = read_tokens(file, model.tokenizer, model.config.vocab_size, separator="<|endoftext|>")
     for part in (tokens[: texts * length], tokens[-texts * length :]):
         yield part[: len(part) // length * length].reshape(-1, length)
+    yield tokens[: -texts * length]

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 from tinyllm.cli.arguments import add_common, add_model, load_model
 from tinyllm.cli.command import Parser, run_command
+from tinyllm.cli.minitron import MINITRON, add_minitron
 from tinyllm.cli.new_folder import new_folder
 from tinyllm.cli.pruning import (
     DEPTH,
     GROUPS,
-    MINITRON,
     add_pruning,
     add_target,
     add_texts,
@@ -33,17 +33,15 @@ from tinyllm.cli.pruning import (
     choice_of,
     pattern_of,
 )
+from tinyllm.cli.pruning_texts import measure, texts_of
 from tinyllm.cli.terminal import Messages, peak_memory
-from tinyllm.cli.text_input import unescape
 from tinyllm.errors import UsageError
-from tinyllm.shown import plain
 
 if TYPE_CHECKING:
     from tinyllm.model import Model
 
 Facts = dict[str, Any]
 Tensors = dict[str, Any]
-CONTEXT = 1024  # tokens that perplexity is measured in, unless the model's own context is less
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m tinyllm.prune", description=__doc__)
     add_model(parser)
     add_pruning(parser)
+    add_minitron(parser)
     add_texts(parser)
     add_target(parser)
     add_common(parser)
@@ -66,9 +65,9 @@ def prune(args: argparse.Namespace, messages: Messages) -> int:
     with new_folder(args.out) as folder:
         model = load_model(args, messages, None)
         facts: Facts = {"method": args.method, "model": str(args.model)}
-        samples, measured = _texts(model, args, facts)
+        samples, measured = texts_of(model, args, facts)
         if measured is not None:
-            _measure(model, measured, facts["perplexity"], "before", messages)
+            measure(model, measured, facts["perplexity"], "before", messages)
         change = dict.fromkeys(DEPTH, _shallower) | {GROUPS: _narrower, MINITRON: _sliced}
         config, tensors, more = change.get(args.method, _sparser)(model, samples, args, messages)
         facts |= more
@@ -78,7 +77,7 @@ def prune(args: argparse.Namespace, messages: Messages) -> int:
         if measured is not None:  # by what was written: that is what is used later
             args.model = folder
             written = load_model(args, messages, None)
-            _measure(written, measured, facts["perplexity"], "after", messages)
+            measure(written, measured, facts["perplexity"], "after", messages)
         facts["seconds"] = round(time.monotonic() - start, 3)
         if args.report and not write_report(folder, facts):
             messages.note("note: without a picture, which needs matplotlib")
@@ -86,37 +85,6 @@ def prune(args: argparse.Namespace, messages: Messages) -> int:
         sys.stdout.write(line + "\n")
     messages.note(f"wrote {args.out} in {facts['seconds']:.1f} s, peak {peak_memory()}")
     return 0
-
-
-def _texts(model: "Model", args: argparse.Namespace, facts: Facts) -> tuple[Any, Any]:
-    """Return the samples (B, T) and the ids (N,) that perplexity is of, or None; add the facts."""
-    from tinyllm.compression.calibration import calibration_tokens
-    from tinyllm.compression.texts import read_tokens
-
-    samples = measured = facts["calibration"] = facts["perplexity"] = None
-    separator = unescape(args.separator) if args.separator else None
-    text = (args.eval or args.calib) if args.eval_tokens else None
-    read = {
-        file: read_tokens(Path(file), model.tokenizer, model.config.vocab_size, separator=separator)
-        for file in dict.fromkeys([args.calib, text])
-        if file is not None
-    }
-    if args.calib is not None:
-        seqlen = min(args.seqlen, model.config.max_seq_len)
-        samples = calibration_tokens(read[args.calib], seqlen, args.samples, seed=args.seed)
-        facts["calibration"] = {
-            "text": args.calib, "tokens": len(read[args.calib]), "samples": len(samples),
-            "seqlen": seqlen, "seed": args.seed,
-        }  # fmt: skip
-    if text is not None:
-        measured = read[text][: args.eval_tokens]
-        if len(measured) < 2:
-            raise UsageError(f"{plain(text)}: is one token: there is nothing to predict")
-        facts["perplexity"] = {
-            "text": text, "protocol": "chunk",
-            "context": min(model.config.max_seq_len, CONTEXT),
-        }  # fmt: skip
-    return samples, measured
 
 
 def _sparser(
@@ -254,14 +222,6 @@ def _write(folder: Path, model: "Model", config: Facts, tensors: Tensors) -> Non
     write_checkpoint(folder, config, tensors, generation)
     if model.tokenizer is not None:
         model.tokenizer.save(folder)
-
-
-def _measure(model: "Model", tokens: Any, facts: Facts, when: str, messages: Messages) -> None:
-    """Add the perplexity of a model to the facts."""
-    from tinyllm.compression.texts import perplexity
-
-    messages.status(f"measuring perplexity {when} …")
-    facts[when], facts["tokens"] = perplexity(model, tokens, context=facts["context"])
 
 
 if __name__ == "__main__":

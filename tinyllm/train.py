@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from tinyllm.tokenizers import Tokenizer
 
 ADAPTER = "adapter"  # in a run's folder
+SPARSE = 0.01  # of the weights: so many zeros are no accident
 INIT = 2  # which of a run's streams of random numbers this is; see `tinyllm.training.windows`
 
 
@@ -78,7 +79,7 @@ def _adapters(lora: "Lora", args: argparse.Namespace, messages: Messages) -> Sub
     """Return adapters of --model, new ones: a run that goes on has its own."""
     import numpy as np
 
-    from tinyllm.adaptation.lora import Adapted, init_adapters
+    from tinyllm.adaptation.lora import Adapted, adapted_modules, init_adapters, share_of_zeros
     from tinyllm.adaptation.peft import names_in_peft, write_adapter
     from tinyllm.model import load
     from tinyllm.training.parts import fingerprint
@@ -100,6 +101,9 @@ def _adapters(lora: "Lora", args: argparse.Namespace, messages: Messages) -> Sub
             write_adapter(folder / ADAPTER, params, config, lora, base=str(args.model))
 
         parts = replace(parts, write=write)
+    zero = share_of_zeros(model.xp, model.params, adapted_modules(config, lora))
+    if zero > SPARSE:
+        messages.note(f"note: {zero:.0%} of these matrices are zero; merged, hardly any will be")
     facts = {"lora": asdict(lora), "base": fingerprint(model.xp, model.params)}
     return Subject(
         config=config, params=adapters, tokenizer=model.tokenizer, parts=parts, facts=facts

@@ -80,10 +80,12 @@ def test_every_loss_is_told_in_its_terms(words, tmp_path, loss):
     assert MAP not in tinyllm.load(tmp_path / "out").params
 
 
-def test_a_run_in_two_sittings_is_the_whole_run(words, tmp_path, capsys, monkeypatch):
+def test_a_run_in_two_sittings_is_the_whole_run(words, student, tmp_path, capsys, monkeypatch):
     more = ["--loss=kl+hidden", "--dropout=0.1", "--average=ema"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert distill(words, whole, *more) == 0
+    monkeypatch.chdir(student.parent)
+    words = [*words, "--student", student.name]  # which the second sitting finds from elsewhere
     assert distill(words, parts, *more, "--until=3") == 0
     assert f"go on with: python -m tinyllm.distill --resume {parts}" in capsys.readouterr().err
     monkeypatch.chdir(tmp_path)

@@ -74,6 +74,16 @@ def test_a_run_goes_on_with_the_same_base_and_adapters_only(text, model, tmp_pat
     assert files(tmp_path / "out") == before
 
 
+def test_who_is_sparse_is_told_what_merging_does(text, model, tmp_path, capsys):
+    from tinyllm.prune import main as prune
+
+    sparse, words = tmp_path / "sparse", ["--method=magnitude", "--sparsity=0.5", "-q"]
+    assert prune(["-m", str(model), *words, "--out", str(sparse)]) == 0
+    capsys.readouterr()
+    assert train(text, sparse, tmp_path / "out", "--lora-targets=q_proj") == 0
+    assert "note: 50% of these matrices are zero; merged, hardly any" in capsys.readouterr().err
+
+
 def test_nothing_is_overwritten(text, model, tmp_path, capsys):
     base = variant(model, tmp_path / "base")
     before = files(base)

@@ -28,4 +28,5 @@ def test_a_linear_map_is_better_than_none_in_every_place(out):
 def test_it_ends_in_verdicts(out):
     assert "a linear map in a block's place is better than none: reproduced" in out
     assert "a mean score of 0.99: not reproduced at this scale" in out
-    assert len(re.findall(r"^expected: ", out, re.MULTILINE)) == 4
+    assert "distilled maps are better still: reproduced" in out
+    assert len(re.findall(r"^expected: ", out, re.MULTILINE)) == 5

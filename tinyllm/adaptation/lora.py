@@ -7,7 +7,7 @@ the matrices with lora_A.weight (r, C) and lora_B.weight (D, r) in the place of 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,12 @@ def merged(xp: Backend, base: Params, adapters: Params, lora: Lora) -> Params:
             weight = f"{module}.weight"
             new[weight] = base[weight] + lora.scale * (adapters[f"{module}.{B}"] @ a)
     return new
+
+
+def share_of_zeros(xp: Backend, base: Params, modules: Sequence[str]) -> float:
+    """Return which part of these matrices is zero: pruned ones lose that when they are merged."""
+    weights = [np.asarray(xp.to_numpy(base[f"{module}.weight"])) for module in modules]
+    return 1.0 - sum(map(np.count_nonzero, weights)) / sum(x.size for x in weights)
 
 
 Save = Callable[[Path, Params], None]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinyllm.cli.arguments import real, whole
+from tinyllm.cli.minitron import MINITRON, check_minitron
 from tinyllm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 WEIGHTS = ("magnitude", "wanda", "sparsegpt")  # methods that put zeros in matrices
 DEPTH = ("linearity", "influence")  # methods that remove whole blocks
 GROUPS = "llm-pruner"  # removes heads and channels
-MINITRON = "minitron"  # removes heads, neurons, channels and blocks, to so many
 SAMPLES, SEQLEN = 128, 2048
 GROUP_SAMPLES, GROUP_SEQLEN, GROUP_SPARSITY = 10, 128, 0.25  # of LLM-Pruner's paper
 ACTIVITY_SAMPLES = 1024  # of Minitron's paper
@@ -60,15 +60,6 @@ def add_pruning(parser: argparse.ArgumentParser) -> None:
         "mean, l2, var (default: l2-mean)")  # fmt: skip
     add("--aggregate", choices=AGGREGATES,
         help="llm-pruner: how its parts are put together (default: sum)")  # fmt: skip
-    for flag, what in (("--ffn", "neurons of a feed-forward layer"),
-                       ("--heads", "query heads of a layer"),
-                       ("--width", "channels of the residual stream")):  # fmt: skip
-        add(flag, type=whole, metavar="N", help=f"minitron: how many {what} to keep")
-    add("--drop-layers", type=numbers, metavar="I,J", help="minitron: which blocks to remove")
-    add("--depth-by", choices=["perplexity", "influence"],
-        help="minitron: what tells which blocks to keep (default: perplexity)")  # fmt: skip
-    add("--merge-heads", action="store_true",
-        help="minitron: add to heads that stay what sets them apart from others")  # fmt: skip
 
 
 def add_texts(parser: argparse.ArgumentParser) -> None:
@@ -120,7 +111,7 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError("--layers and --importance are for llm-pruner and minitron")
     if groups and (args.pattern, args.skip) != (None, []):
         raise UsageError("llm-pruner removes groups: --pattern and --skip are of no use")
-    _check_minitron(args, minitron)
+    check_minitron(args, minitron)
     if depth != (args.remove is not None):
         what = "needs --remove N" if depth else "removes no blocks: leave out --remove"
         raise UsageError(f"{args.method} {what}")
@@ -135,42 +126,6 @@ def check(args: argparse.Namespace) -> None:
     if args.samples is None:
         args.samples = {GROUPS: GROUP_SAMPLES, MINITRON: ACTIVITY_SAMPLES}.get(args.method, SAMPLES)
     args.seqlen = (GROUP_SEQLEN if groups else SEQLEN) if args.seqlen is None else args.seqlen
-
-
-def _check_minitron(args: argparse.Namespace, minitron: bool) -> None:
-    """Refuse what is of no use to the method, or contradicts itself."""
-    widths = (args.ffn, args.heads, args.width)
-    depths = (args.drop_layers, args.depth_by)
-    if not minitron:
-        if (widths, depths, args.merge_heads) != ((None,) * 3, (None,) * 2, False):
-            raise UsageError(
-                "--ffn, --heads, --width, --drop-layers, --depth-by and --merge-heads are for "
-                "minitron"
-            )
-        return
-    if (args.sparsity, args.pattern, args.compare, args.skip) != (None, None, None, []):
-        raise UsageError("minitron is told how much to keep: say it with --ffn, --heads, --width")
-    if isinstance(args.layers, range):
-        raise UsageError("--layers A-B is for llm-pruner: minitron takes how many are kept")
-    if args.layers is not None and args.drop_layers is not None:
-        raise UsageError("--layers and --drop-layers both say what depth is left: give one")
-    if args.depth_by is not None and args.layers is None:
-        raise UsageError("--depth-by tells which blocks --layers N keeps: give that, too")
-    if args.merge_heads and args.heads is None:
-        raise UsageError("--merge-heads is of use with --heads N")
-    if all(x is None for x in (*widths, args.layers, args.drop_layers)):
-        raise UsageError(
-            "minitron is told how much to keep: give --ffn, --heads, --width, --layers or "
-            "--drop-layers"
-        )
-
-
-def numbers(text: str) -> list[int]:
-    """Read whole numbers with commas between."""
-    parts = text.split(",")
-    if not all(part.isdecimal() and int(part) < 10**6 for part in parts):
-        raise argparse.ArgumentTypeError(f"{text!r} is not I,J, like 2,5")
-    return sorted({int(part) for part in parts})
 
 
 def layers(text: str) -> range | int:

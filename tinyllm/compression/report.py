@@ -98,7 +98,7 @@ def _what_went(facts: Facts) -> str:
 
 
 def draw(path: Path, facts: Facts) -> bool:
-    """Draw the sparsity of each kind of matrix, or each block's linearity, over the blocks.
+    """Draw the sparsity of each kind of matrix, or what was measured of each block, over blocks.
 
     Returns False, and does nothing, where matplotlib is not installed.
     """
@@ -110,9 +110,12 @@ def draw(path: Path, facts: Facts) -> bool:
     from matplotlib.figure import Figure
 
     axes = (figure := Figure(figsize=(7, 4), layout="constrained")).subplots()
-    for label, values in _curves(facts).items():
+    curves = _curves(facts)
+    for label, values in curves.items():
         axes.plot(range(len(values)), values, marker="o", markersize=3, label=label)
-    axes.set(xlabel="block", ylim=(-0.03, 1.03), title=facts["method"])
+    axes.set(xlabel="block", title=facts["method"])
+    if max(map(max, curves.values()), default=0.0) <= 1.0:  # shares, of which 1 is the most
+        axes.set(ylim=(-0.03, 1.03))
     axes.legend(fontsize="small")
     try:
         figure.savefig(path, dpi=120, metadata={"Software": None})
