@@ -20,7 +20,7 @@ if __name__ == "__main__":
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
 
 from tinyllm.cli import color
@@ -28,7 +28,7 @@ from tinyllm.cli.arguments import add_color, add_common, add_model, load_model
 from tinyllm.cli.command import Parser, run_command
 from tinyllm.cli.dialogue import lines, paragraphs
 from tinyllm.cli.generation import add_choice, add_template, choose_template, generation_options
-from tinyllm.cli.history import read_history, write_history
+from tinyllm.cli.history import kept_from_others, read_history, write_history
 from tinyllm.cli.terminal import Messages, is_terminal, printable, speed
 from tinyllm.errors import UsageError
 
@@ -70,7 +70,12 @@ def chat(args: argparse.Namespace, messages: Messages) -> int:
         raise UsageError("standard output is closed: there is nowhere to write the answers")
     if sys.stdin is None:
         raise UsageError("standard input is closed: there is nobody to talk with")
-    conversation = _begin(args, messages)
+    with nullcontext() if args.history is None else kept_from_others(args.history, messages.note):
+        _talk(_begin(args, messages), args, messages)
+    return 0
+
+
+def _talk(conversation: "Conversation", args: argparse.Namespace, messages: Messages) -> None:
     by_hand = is_terminal(sys.stdin)
     if by_hand:
         messages.note("/help lists the commands, Ctrl-D ends the chat")
@@ -92,7 +97,6 @@ def chat(args: argparse.Namespace, messages: Messages) -> int:
         if args.history is not None:
             write_history(args.history, conversation.system, conversation.messages)
         _footer(conversation, args, messages)
-    return 0
 
 
 def _begin(args: argparse.Namespace, messages: Messages) -> "Conversation":

@@ -11,6 +11,10 @@ REQUIRED: Any = object()  # a default: the key must be there
 LARGEST = sys.float_info.max  # JSON has whole numbers beyond it
 
 
+class MissingKeyError(ConfigError):
+    """A key is not there that must be."""
+
+
 class KeyReader:
     """A JSON object that remembers which of its keys were read.
 
@@ -93,5 +97,5 @@ class KeyReader:
         if value is not None:
             return value
         if default is REQUIRED:
-            raise ConfigError(f"{self.where}: {key} is missing")
+            raise MissingKeyError(f"{self.where}: {key} is missing")
         return default

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tinyllm.cli.arguments import add_common, real
 from tinyllm.cli.command import Parser, run_command
-from tinyllm.cli.figure import Run, check_picture, draw, points, sparkline
+from tinyllm.cli.figure import Run, draw, points, sparkline
 from tinyllm.cli.terminal import Messages, is_terminal
 from tinyllm.errors import UsageError
 from tinyllm.shown import plain
@@ -32,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--out", "-o", metavar="FILE", help="the picture: .svg, .png or .pdf")
     add(
         "--smooth", type=real, default=0.9, metavar="X",
-        help="how much of the mean so far is kept at each step, from 0 to below 1 (default: 0.9)",
+        help="average each step's loss with its neighbours: the i-th on either side counts X to "
+        "the power of i; from 0 to below 1 (default: 0.9)",
     )  # fmt: skip
     add("--log", action="store_true", help="a logarithmic axis for the loss")
     add_common(parser)
@@ -45,6 +46,8 @@ def plot(args: argparse.Namespace, messages: Messages) -> int:
     if args.out is None and not shows:
         raise UsageError("there is nothing to draw on: give a file with -o, like -o loss.svg")
     if args.out is not None:
+        from tinyllm.picture import check_picture
+
         check_picture(Path(args.out))
     if not 0 <= args.smooth < 1:
         raise UsageError(f"smooth is {args.smooth}, expected at least 0 and below 1")

@@ -36,29 +36,6 @@ def test_a_finished_write_takes_the_place(tmp_path):
     assert os.listdir(tmp_path) == ["x"]
 
 
-def test_a_name_that_was_taken_meanwhile_is_left_to_its_owner(tmp_path):
-    def write(name):
-        with atomic_write(tmp_path / name, replace=False) as file:
-            file.write(b"mine")
-            if name == "x":
-                (tmp_path / name).write_bytes(b"theirs")
-
-    with pytest.raises(CheckpointError, match="x: exists already"):
-        write("x")
-    write("y")
-    assert (tmp_path / "x").read_bytes() == b"theirs"
-    assert (tmp_path / "y").read_bytes() == b"mine"
-    assert sorted(os.listdir(tmp_path)) == ["x", "y"]
-
-
-def test_a_new_name_needs_no_links(tmp_path, monkeypatch):
-    def refuse(*_):
-        raise PermissionError
-
-    monkeypatch.setattr(os, "link", refuse)
-    test_a_name_that_was_taken_meanwhile_is_left_to_its_owner(tmp_path)
-
-
 def test_who_has_the_old_file_open_keeps_its_bytes(tmp_path):
     (tmp_path / "x").write_bytes(b"old")
     with open(tmp_path / "x", "rb") as old:

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import sys
 
 import pytest
 
@@ -106,6 +108,30 @@ def test_a_table_a_file_and_a_picture(model, tmp_path, capsys):
         assert [row["kind"] for row in csv.DictReader(file)] == [*KINDS, *KINDS]
     assert "milliseconds" in picture.read_text()
     assert "peak MB" in picture.read_text()
+
+
+def test_a_picture_that_cannot_be_drawn_shows_before_anything_is_measured(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("tinyllm.cli.bench.attention._row", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    words = ["attention", *SMALL, "--plot", tmp_path / "x.svg"]
+    assert "a picture needs matplotlib" in refused(main, words, capsys)
+
+
+@pytest.mark.parametrize("flag", ["--csv", "--plot"])
+def test_a_file_that_cannot_be_written_costs_no_table(tmp_path, capsys, monkeypatch, flag):
+    pytest.importorskip("matplotlib")
+
+    def full(*_):
+        raise OSError("no space")
+
+    monkeypatch.setattr("tinyllm.checkpoints.atomic.os.replace", full)
+    assert main(["attention", *SMALL, flag, str(tmp_path / "x.svg")]) == 2
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 7
+    assert err == f"error: {tmp_path}/x.svg: cannot be written: no space\n"
+    assert os.listdir(tmp_path) == []
 
 
 BAD = {

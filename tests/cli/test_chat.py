@@ -12,6 +12,7 @@ from cli.commands import ENDLESS, in_terminal, refused, run, variant
 from tiny_vocabulary import write_json
 from tinyllm.chat import main
 from tinyllm.cli.dialogue import lines, paragraphs
+from tinyllm.cli.history import kept_from_others
 from tinyllm.errors import UsageError
 from tinyllm.inference.conversation import Conversation
 from tinyllm.inference.templates import TEMPLATES
@@ -180,6 +181,16 @@ class TestHistory:
         assert code == 2
         assert says in err
         assert (tmp_path / "bad").read_bytes() == content
+
+    def test_two_chats_at_once_would_lose_what_one_says(self, talk, tmp_path):
+        file = tmp_path / "talk"
+        with kept_from_others(str(file), print):
+            code, out, err = talk("ab\n", f"--history={file}")
+        assert (code, out) == (2, "")
+        assert f"talk: process {os.getpid()} is talking there; wait for its end" in err
+        assert os.listdir(tmp_path) == []
+        assert talk("ab\n", f"--history={file}")[0] == 0
+        assert os.listdir(tmp_path) == ["talk"]
 
     def test_a_file_that_cannot_be_written_is_one_line(self, talk, tmp_path):
         code, _, err = talk("ab\n", f"--history={tmp_path / 'no' / 'folder'}")

@@ -182,7 +182,7 @@ def test_ctrl_c_while_the_tokenizer_is_written_leaves_nothing(
 ):
     def interrupt(*_):
         (name,) = os.listdir(tmp_path)  # not the target's yet
-        assert name.startswith(f"{target}.")
+        assert name != target
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr("tinyllm.tokenizers.write_llama2c_tokenizer", interrupt)

@@ -200,7 +200,7 @@ def test_no_model_is_overwritten(words, student, tmp_path, capsys):
     shutil.copytree(student, mine)
     before = files(mine)
     line = refused(main, [*words, "--student", mine, "--out", mine], capsys)
-    assert "has a model already; give another --out" in line
+    assert "has config.json, which is of no run and would be replaced; give another --out" in line
     assert files(mine) == before
     out = tmp_path / "out"
     assert distill(words, out, "-q") == 0

@@ -53,6 +53,24 @@ def test_training_writes_vectors_and_says_how_fast(text, tmp_path, capsys, metho
     assert sorted(os.listdir(tmp_path)) == ["text", "x.safetensors"]
 
 
+def test_parents_are_made_and_what_came_meanwhile_stays(text, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "new" / "parents" / "x.txt"
+    words = ["train", "--data", text, "-o", out, "--epochs=1", "--dim=2", "--min-count=1", "-q"]
+    answer(*words)
+    first = out.read_bytes()
+    assert "x.txt: exists already" in refused(main, words, capsys)
+    out.unlink()
+
+    def slow(path, vectors):
+        save_vectors(path, vectors)
+        out.write_text("theirs")
+
+    monkeypatch.setattr("tinyllm.embeddings.save_vectors", slow)
+    assert "x.txt: exists already" in refused(main, words, capsys)
+    assert (out.read_text(), os.listdir(out.parent)) == ("theirs", ["x.txt"])
+    assert first.startswith(b"8 2\n"), first[:9]
+
+
 def test_equal_seeds_give_equal_bytes_and_flags_count(text, tmp_path):
     files = {
         name: tmp_path / f"{name}.txt"
@@ -136,7 +154,9 @@ BAD = {
     "lr 0": (["train", "--lr=0"], "lr is 0.0, expected a number above 0"),
     "window 0": (["train", "--window=0"], "window is 0"),
     "glove window 0": (["train", "--method=glove", "--window=0"], "--window is 0"),
-    "glove noise": (["train", "--method=glove", "--negative=5"], "--negative is for skip-gram and"),
+    "glove noise": (["train", "--method=glove", "--negative=5"], "--negative is not read by glove"),
+    "glove subsample": (["train", "--method=glove", "--subsample=0.1"], "--subsample is not read"),
+    "out in another format": (["train", "--out={new}.npz"], "written as .safetensors, or in word2"),
     "min count 0": (["train", "--min-count=0"], "--min-count is 0, expected at least 1"),
     "subsample 1": (["train", "--subsample=1"], "subsample is 1.0"),
     "seed -1": (["train", "--seed=-1"], "seed is -1, expected at least 0"),
@@ -147,7 +167,7 @@ BAD = {
     "no file": (["train", "--data={empty}/x"], "no such file"),
     "a folder": (["train", "--data=."], ".: is a folder"),
     "out exists": (["train", "--out={empty}"], "{empty}: exists already"),
-    "no folder": (["train", "--out={empty}2/x"], "there is no folder"),
+    "no folder": (["train", "--out={empty}/x"], "cannot be written"),
     "diverges": (
         ["train", "--min-count=1", "--lr=1e30", "--subsample=0"],
         "lower lr, or batch_size",
@@ -161,8 +181,11 @@ BAD = {
     "bad ratings": (["evaluate", "-m={vectors}", "--similarity={text}"], "expected word TAB word"),
     "a plot of one": (["plot", "-m={vectors}", "--out={new}", "king"], "at least 2"),
     "a plot of none": (["plot", "-m={vectors}", "--out={new}", "-n1"], "-n is 1"),
-    "a plot's name": (["plot", "-m={vectors}", "--out={empty}.gif"], "ending in .svg or .png"),
-    "a plot exists": (["plot", "-m={vectors}", "--out={empty}"], "exists already"),
+    "a plot's name": (["plot", "-m={vectors}", "--out={empty}.gif"], "ends with one of .svg"),
+    "a plot in a file": (
+        ["plot", "-m={vectors}", "--out={empty}/x.svg", "king", "man"],
+        "cannot be written",
+    ),
 }
 
 

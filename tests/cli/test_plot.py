@@ -85,7 +85,7 @@ def test_what_cannot_be_drawn_is_refused(run, capsys, monkeypatch):
         assert why in refused(main, words, capsys)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     said = refused(main, [run, *picture], capsys)
-    assert said == "a figure needs matplotlib, which is not installed: pip install matplotlib"
+    assert said == "a picture needs matplotlib, which is not installed: pip install matplotlib"
 
 
 def test_a_picture_that_cannot_be_written_is_refused(run, capsys):

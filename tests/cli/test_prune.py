@@ -17,6 +17,7 @@ from conftest import data
 from tinyllm.checkpoints import read_config, read_weights, write_checkpoint
 from tinyllm.compression.calibration import calibration_tokens
 from tinyllm.compression.depth import fit_maps_to_dense, logits_with
+from tinyllm.compression.report import _curves
 from tinyllm.generate import main as generate
 from tinyllm.params import nest
 from tinyllm.prune import main
@@ -102,6 +103,17 @@ def test_the_picture_is_drawn_where_matplotlib_is(model, tmp_path, capsys, monke
     prune("-m", model, "--method=magnitude", "--out", tmp_path / "with", "--report")
     assert (tmp_path / "with/report.png").read_bytes().startswith(b"\x89PNG")
     capsys.readouterr()
+
+
+def test_curves_that_would_hide_each_other_are_one():
+    rows = [
+        {"name": f"model.layers.{i}.mlp.{kind}.weight", "sparsity": share}
+        for kind, share in {"up_proj": 0.5, "gate_proj": 0.5, "down_proj": 0.25}.items()
+        for i in range(2)
+    ]
+    assert _curves({"matrices": rows}) == {
+        "sparsity of up_proj, gate_proj": [0.5, 0.5], "sparsity of down_proj": [0.25, 0.25],
+    }  # fmt: skip
 
 
 def test_without_matplotlib_the_report_is_whole_but_for_the_picture(

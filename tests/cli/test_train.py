@@ -20,10 +20,12 @@ from tinyllm.training.snapshot import snapshots
 from tinyllm.training.trainer import Report
 
 TEXT = "the cat sat on the mat. the dog sat on the log.\n" * 20
-SMALL = [
-    "--steps=4", "--batch-size=2", "--seq-len=8", "--d-model=8", "--layers=1", "--heads=2",
-    "--eval-every=2", "--save-every=2", "--eval-windows=4", "--lr=0.01",
+STEPS = [
+    "--steps=4", "--batch-size=2", "--seq-len=8", "--eval-every=2", "--save-every=2",
+    "--eval-windows=4", "--lr=0.01",
 ]  # fmt: skip
+RECURRENT = [*STEPS, "--d-model=8", "--layers=1"]
+SMALL = [*RECURRENT, "--heads=2"]
 
 
 @pytest.fixture
@@ -33,8 +35,8 @@ def text(tmp_path):
     return path
 
 
-def train(text, out, *words):
-    return main(["--data", str(text), "--out", str(out), *SMALL, *words])
+def train(text, out, *words, sizes=SMALL):
+    return main(["--data", str(text), "--out", str(out), *sizes, *words])
 
 
 def files(out):
@@ -92,6 +94,9 @@ def test_a_run_that_goes_on_is_the_whole_run(text, tmp_path, capsys, monkeypatch
         ("--layers=7",): "with --layers 1, and now it is with --layers 7: leave it out",
         ("--norm=layernorm",): "without --norm, and now it is with --norm layernorm",
         ("--vocab=300",): "without --vocab, and now it is with --vocab 300",
+        ("--val-fraction=0.5",): "with --val-fraction 0.05, and now it is with --val-fraction 0.5",
+        ("--separator=x",): "without --separator, and now it is with --separator x",
+        ("--val-data=x",): "without --val-data, and now it is with --val-data x",
     }.items():
         assert main(["--resume", str(parts), "--steps=4", *words]) == 2
         assert said in capsys.readouterr().err
@@ -247,14 +252,16 @@ def test_on_a_terminal_one_line_moves(text, tmp_path):
     ids=lambda x: " ".join(x) if isinstance(x, list) else "",
 )  # fmt: skip
 def test_flags_make_a_model(text, tmp_path, words, expected):
-    assert train(text, tmp_path / "out", "--steps=1", *words) == 0
+    sizes = RECURRENT if "--arch=lstm" in words else SMALL
+    assert train(text, tmp_path / "out", "--steps=1", *words, sizes=sizes) == 0
     config = tinyllm.load(tmp_path / "out").config
     assert {name: getattr(config, name) for name in expected} == expected
 
 
 def test_a_model_that_is_there_is_trained_on(text, model, tmp_path):
     out = tmp_path / "out"
-    assert train(text, out, "--model", str(model), "--steps=1", "--lr=1e-9") == 0
+    words = ["--model", str(model), "--steps=1", "--lr=1e-9"]
+    assert train(text, out, *words, sizes=STEPS) == 0
     before, after = tinyllm.load(model), tinyllm.load(out)
     assert after.config == before.config
     assert after.encode_prompt("the in") == before.encode_prompt("the in")
@@ -267,14 +274,14 @@ def test_a_config_and_a_tokenizer_that_are_there_are_used(text, model, tmp_path)
     config = json.loads((model / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
     words = ["--config", str(tmp_path / "config.json"), "--tokenizer", str(model), "--steps=1"]
-    assert train(text, out, *words) == 0
+    assert train(text, out, *words, sizes=STEPS) == 0
     assert tinyllm.load(out).config.n_layers == 3
     assert tinyllm.load(out).config.bos_id == tinyllm.load(model).config.bos_id
 
 
 def test_documents_are_separated(text, tmp_path, capsys):
     text.write_text("one\n\ntwo\n\nthree, and more of it\n\n" * 9)
-    words = ["--separator", r"\n\n", "--val-data", str(text), "--val-fraction=0"]
+    words = ["--separator", r"\n\n", "--val-data", str(text)]
     assert train(text, tmp_path / "out", *words) == 0
     ids = np.load(next((tmp_path / "out").glob("tokens-*.npy")))
     assert (ids == 0).sum() == 27
@@ -304,17 +311,16 @@ def bad(text, tmp_path):
         "--schedule=steps": "expected one of constant", "--seed=-1": "seed is -1",
         "--until=0": "until is 0, expected at least 1",
         "--warmup=1.5": "'1.5' is not a whole number", "--val-fraction=1": "val_fraction is 1.0",
-        "--val-fraction=-0.1": "val_fraction is -0.1", "--d-model=0": "hidden_size is 0",
-        "--heads=0": "num_attention_heads is 0", "--heads=3": "expected a multiple of 3 heads",
+        "--val-fraction=-0.1": "val_fraction is -0.1", "--d-model=0": "--d-model is 0",
+        "--heads=0": "--heads is 0", "--d-ff=0": "--d-ff is 0, expected at least 1",
+        "--heads=3": "expected a multiple of 3 heads",
         "--kv-heads=3": "num_key_value_heads is 3", "--arch=gpt9": "gpt9",
         "--positions=here": "positions", "--context=5": "seq_len is 8, and the model's",
         "--arch=qwen2 --positions=alibi": "--positions does not fit a qwen2, which has no choice",
-        "--arch=lstm --norm=rmsnorm": "--norm does not fit a lstm",
         "--norm=batchnorm": "norm is 'batchnorm'", "--mlp=tanh": "mlp is 'tanh'",
         "--layout=ring": "layout is 'ring'",
         "--arch=bloom --d-ff=5": "--d-ff 5 does not fit a bloom, which has 32 here",
         "--arch=gpt2 --kv-heads=1": "--kv-heads 1 does not fit a gpt2, which has 2 here",
-        "--arch=lstm --kv-heads=1": "--kv-heads 1 does not fit a lstm",
         "--arch=gpt2 --experts=2": "--experts does not fit a gpt2, but llama, mixtral, tinyllm",
         "--experts=2 --mlp=gelu": "--mlp gelu does not fit --experts: each is a swiglu",
         "--experts-per-token=2": "--experts-per-token needs --experts",
@@ -324,13 +330,18 @@ def bad(text, tmp_path):
         "--experts=4 --expert-groups=2 --groups-kept=3": "groups_kept is 3",
         "--experts=4 --expert-capacity=0": "capacity is 0",
         "--experts=4 --expert-groups=4 --groups-kept=1": "k is 2",
-        "--experts=2 --experts-per-token=3": "num_experts_per_tok is 3",
-        "--experts=2 --experts-per-token=0": "num_experts_per_tok is 0",
+        "--experts=2 --experts-per-token=3": "--experts is 2, and each token passes 3",
+        "--experts=2 --experts-per-token=0": "--experts-per-token is 0",
+        "--experts=1": "expected at least 2, or fewer --experts-per-token",
+        "--arch=mixtral": "a mixtral is a mixture of experts: give their number with --experts",
+        "--arch=deepseek_v2": "qk_nope_head_dim is missing, and no flag gives it: give a deepseek",
         "--balance=z=1": "balance is 'z=1', and the model has no experts",
         "--balance=z": "balance has 'z', expected weights of expert, device, travel, mixtral, z",
         "--label-smoothing=1": "label_smoothing is 1.0", "--z-loss=-1": "z_loss is -1.0",
-        "--tokenizer=nowhere": "nowhere", "--model=nowhere": "nowhere", "--vocab=3": "vocab_size",
+        "--tokenizer=nowhere": "nowhere", "--vocab=3": "vocab_size",
         "--patience=1 --val-fraction=0": "patience needs validation data",
+        "--separator=": "argument --separator: is empty",
+        "--seq-len=999": "913 tokens, and one window of seq_len 999 takes 1000",
         "short": (data("short.txt"), "4 tokens, and one window of seq_len 8 takes 9"),
         "empty": (data("empty.txt"), "empty.txt: is empty"),
         "latin": (data("latin.txt"), "latin.txt: is not UTF-8 at byte 3"),
@@ -338,7 +349,6 @@ def bad(text, tmp_path):
         "folder": (data("."), "is not a regular file"),
         "ids": (data("ids.npy"), "--vocab says how many there are"),
         "too many ids": ([*data("ids.npy"), "--vocab=9"], "token 9 is 9, and the model's"),
-        "an empty config": (["--config", tmp_path / "config.json"], "model_type is missing"),
         "another folder": (["--resume", tmp_path / "x"], "--resume and --out name two folders"),
         "no run": (["--resume"], "has no run.json, so no run to go on with"),
     }  # fmt: skip
@@ -351,11 +361,84 @@ def test_bad_words_are_refused_in_one_line_and_leave_nothing(text, tmp_path, cap
         words = ["--quiet", "--data", text, "--out", out, *SMALL, *words]
         said = refused(main, words, capsys)
         assert why in said, f"{key}: {said}"
-        left = list(out.iterdir()) if out.exists() else [None]
-        assert left, f"{key}: an empty folder"
-        assert all(p is None or p.name.startswith("tokens-") for p in left), f"{key}: {left}"
+        assert not out.exists(), key
     assert refused(main, ["--out", tmp_path / "o"], capsys).startswith("there is nothing to learn")
     assert refused(main, ["--data", text], capsys).startswith("there is nowhere to write")
+    words = ["--data", text, "--out", tmp_path / "o", "--model=nowhere"]
+    assert "nowhere" in refused(main, words, capsys)
+    words[-1:] = ["--config", tmp_path / "config.json"]
+    assert "model_type is missing" in refused(main, words, capsys)
+
+
+UNREAD = {
+    "d_model": "--model=M --d-model=8", "arch": "--model=M --arch=gpt2",
+    "tie": "--model=M --tie=no", "config": "--model=M --config=C",
+    "norm": "--model=M --norm=layernorm", "tokenizer": "--model=M --tokenizer=bytes",
+    "vocab": "--model=M --vocab=300",
+    "experts": "--config=C --experts=4", "context": "--config=C --context=5000",
+    "heads": "--arch=rnn --heads=4", "norm ": "--arch=lstm --norm=rmsnorm",
+    "kv_heads": "--arch=lstm --kv-heads=1", "vocab ": "--tokenizer=bytes --vocab=300",
+    "average_decay": "--average=mean --average-decay=0.9", "average_from": "--average-from=1",
+    "weight_decay": "--optimizer=sgd --weight-decay=0.5",
+    "floor": "--schedule=constant --floor=0.5",
+    "floor ": "--schedule=noam --floor=0.5", "val_fraction": "--val-data=T --val-fraction=0.2",
+    "patience": "--patience=2 --eval-every=0",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("flag", UNREAD)
+def test_a_flag_that_nothing_would_read_is_refused_by_its_name(text, model, tmp_path, capsys, flag):
+    at = {"=M": f"={model}", "=C": f"={model / 'config.json'}", "=T": f"={text}"}
+    words = [word[:-2] + at.get(word[-2:], word[-2:]) for word in UNREAD[flag].split()]
+    said = refused(main, ["--data", text, "--out", tmp_path / "out", *STEPS, *words], capsys)
+    assert said.startswith("--" + flag.strip().replace("_", "-")), said
+    assert "not read" in said or "does not fit" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_separator_of_ids_is_refused(tmp_path, capsys):
+    np.save(tmp_path / "ids.npy", np.arange(300) % 50)
+    words = ["--data", tmp_path / "ids.npy", "--vocab=50", "--separator=x", "--out", tmp_path / "o"]
+    assert "--separator is not read where --data has token ids" in refused(main, words, capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--warmup=5"], "--warmup is 5, beyond --steps: the rate will not get as high as --lr"),
+        (["--average=mean", "--average-from=5"], "--average-from is 5, beyond --steps: nothing"),
+    ],
+)
+@pytest.mark.filterwarnings("default")
+def test_a_step_beyond_all_steps_is_told(text, tmp_path, capsys, words, said):
+    assert train(text, tmp_path / "out", *words) == 0
+    assert f"note: {said}" in capsys.readouterr().err
+
+
+OTHERS = {
+    "a model": ["config.json", "model.safetensors"],
+    "a model in shards": ["model.safetensors.index.json", "model-00001-of-00002.safetensors"],
+    "a tokenizer": ["tokenizer.model"],
+    "metrics": ["metrics.jsonl"],
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_files_of_no_run_are_not_replaced(text, tmp_path, capsys, case):
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in OTHERS[case]:
+        (out / name).write_text("mine")
+    said = refused(main, ["--data", text, "--out", out, *SMALL], capsys)
+    assert "which is of no run and would be replaced; give another --out" in said
+    assert files(out) == dict.fromkeys(OTHERS[case], b"mine")
+
+
+def test_the_weights_to_start_from_are_not_replaced(text, model, tmp_path, capsys):
+    shutil.copytree(model, tmp_path / "mine")
+    words = ["--data", text, "--model", tmp_path / "mine", "--out", tmp_path / "mine", *STEPS]
+    assert "give another --out" in refused(main, words, capsys)
+    assert files(tmp_path / "mine") == files(model)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -368,7 +451,7 @@ def test_a_run_that_goes_astray_ends_with_1_and_says_where(text, model, tmp_path
     shutil.copytree(model, tmp_path / "model")
     write_tensors(tmp_path / "model" / "model.safetensors", tensors)
     words = ["--quiet", "--data", text, "--out", tmp_path / "out", "--model", tmp_path / "model"]
-    said = refused(main, [*words, *SMALL], capsys, code=1)
+    said = refused(main, [*words, *STEPS], capsys, code=1)
     assert f"{name} is not finite; nothing was saved yet" in said
 
 

@@ -83,7 +83,8 @@ def test_a_model_of_a_config_takes_the_tokenizer_s_ids(files):
            for key, n in (("layers", 1), ("attention_heads", 2), ("ffn_dim", 5))},
     }  # fmt: skip
     (files / "config.json").write_text(json.dumps(values))
-    made = words(files, "llama", "--config", str(files / "config.json"))
+    made = ["--data", str(files / "de"), "--target", str(files / "en"), "--steps=2", "--seq-len=12"]
+    made += ["--config", str(files / "config.json")]
     assert main([*made, "--out", str(files / "out")]) == 0
     config = tinyllm.load(files / "out").config
     assert (config.vocab_size, config.pad_id, config.start_id) == (258, 0, 0)

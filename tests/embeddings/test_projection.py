@@ -37,7 +37,9 @@ def test_what_does_not_vary_is_zero():
         principal_components(np.ones((1, 4)))
 
 
-@pytest.mark.parametrize(("name", "start"), [("x.svg", b"<?xml"), ("x.png", b"\x89PNG")])
+@pytest.mark.parametrize(
+    ("name", "start"), [("x.svg", b"<?xml"), ("x.png", b"\x89PNG"), ("x.pdf", b"%PDF")]
+)
 def test_a_map_is_drawn_the_same_every_time(tmp_path, name, start):
     pytest.importorskip("matplotlib")
     words, points = ["$not^math", "b&<"], np.array([[0.0, 1], [1, 0]])
@@ -55,9 +57,9 @@ def test_a_map_is_drawn_the_same_every_time(tmp_path, name, start):
 
 def test_no_drawing_without_matplotlib_or_of_another_kind(tmp_path, monkeypatch):
     arguments = [], np.zeros((0, 2)), np.zeros(2)
-    with pytest.raises(UsageError, match=r"ending in .svg or .png"):
+    with pytest.raises(UsageError, match=r"ends with one of .svg, .png"):
         draw_map(tmp_path / "x.jpg", *arguments)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UsageError, match="drawing needs matplotlib"):
+    with pytest.raises(UsageError, match="picture needs matplotlib"):
         draw_map(tmp_path / "x.svg", *arguments)
     assert os.listdir(tmp_path) == []

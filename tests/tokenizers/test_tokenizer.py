@@ -55,3 +55,13 @@ def test_half_of_a_surrogate_pair_is_refused_with_its_place(tokenizer):
 @pytest.mark.parametrize("text", ["\0", "a\0b", "\u2028", "👩‍👩‍👧", "\U000e0fff", "\ufeff", "\r\n"])
 def test_every_other_character_is_kept(tokenizer, text):
     assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_a_disk_that_is_full_leaves_no_half_of_a_file(tokenizer, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("no space")
+
+    monkeypatch.setattr("tinyllm.checkpoints.atomic.os.fsync", full)
+    with pytest.raises(TokenizerError, match=r"cannot be saved: .*no space"):
+        tokenizer.save(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -3,10 +3,12 @@
 import argparse
 import math
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tinyllm import __version__
 from tinyllm.cli.terminal import Messages
+from tinyllm.errors import UsageError
 
 if TYPE_CHECKING:
     from tinyllm.model import Model
@@ -97,6 +99,18 @@ def add_tie(group: argparse._ActionsContainer) -> None:
         "--tie", choices=["yes", "no"],
         help="whether the head is the embedding table, where config and file disagree",
     )  # fmt: skip
+
+
+def refuse_unread(args: argparse.Namespace, *rules: tuple[bool, str, Sequence[str]]) -> None:
+    """Raise UsageError for a flag that is given where nothing reads it.
+
+    A rule is whether it holds, where that is, and the flags that are not read there, by the names
+    that argparse keeps them under.
+    """
+    for holds, where, names in rules:
+        for name in names:
+            if holds and name in args.given:
+                raise UsageError(f"--{name.replace('_', '-')} is not read {where}: leave it out")
 
 
 def whole(text: str) -> int:

@@ -49,7 +49,8 @@ def run_command(
 ) -> int:
     """Parse `argv` and run `body`; return the exit code.
 
-    The parser must have the flags of `arguments.add_common`.
+    The parser must have the flags of `arguments.add_common`. `args.given` has the names of those
+    that say something else than their defaults.
     """
     messages, debug = Messages(), False
     _use_utf8()
@@ -58,6 +59,7 @@ def run_command(
         try:
             args = parser.parse_args(argv)
             messages.quiet, messages.verbose, debug = args.quiet, args.verbose, args.debug
+            args.given = frozenset(k for k, v in vars(args).items() if v != parser.get_default(k))
             code = body(args, messages)
             if sys.stdout is not None:
                 sys.stdout.flush()

@@ -1,14 +1,12 @@
 """The losses of runs as a picture, by matplotlib, or as one line of text."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tinyllm.errors import UsageError
 from tinyllm.shown import plain
 
-FORMATS = (".svg", ".png", ".pdf")
 BARS = "▁▂▃▄▅▆▇█"
 Run = tuple[str, list[dict[str, Any]]]  # its name, and its rows
 
@@ -54,8 +52,9 @@ def sparkline(values: Sequence[float], width: int) -> str:
 def draw(runs: Sequence[Run], path: Path, *, smooth: float, log: bool) -> None:
     """Draw the runs into one figure: faint what each step was, above it smoothed, and validation.
 
-    Raises UsageError as `save_figure` does.
+    Raises as `save_picture` does.
     """
+    from tinyllm.picture import save_picture
 
     def lines(figure: Any) -> None:
         axes = figure.add_subplot()
@@ -77,40 +76,7 @@ def draw(runs: Sequence[Run], path: Path, *, smooth: float, log: bool) -> None:
             axes.set_yscale("log")
         axes.legend()
 
-    save_figure(path, lines)
-
-
-def check_picture(path: Path) -> None:
-    """Raise UsageError for a name that ends otherwise than a picture's."""
-    if path.suffix not in FORMATS:
-        expected = ", ".join(FORMATS)
-        raise UsageError(f"{plain(path)}: a picture's name ends with one of {expected}")
-
-
-def save_figure(path: Path, draw_on: Callable[[Any], None]) -> None:
-    """Let `draw_on` draw on a figure, and write it to a file: the same bytes every time.
-
-    Raises UsageError where the name is no picture's, matplotlib is missing, or the file cannot be
-    written.
-    """
-    check_picture(path)
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise UsageError(
-            "a figure needs matplotlib, which is not installed: pip install matplotlib"
-        ) from error
-    matplotlib.use("agg")
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context({"svg.hashsalt": "tinyllm", "svg.fonttype": "none"}):
-        figure = Figure(figsize=(8, 5), layout="constrained")
-        draw_on(figure)
-        try:
-            metadata: dict[str, Any] = {"Date": None} if path.suffix == ".svg" else {}
-            figure.savefig(path, dpi=150, metadata=metadata)
-        except OSError as error:
-            raise UsageError(f"{plain(path)}: cannot be written: {error}") from error
+    save_picture(path, lines)
 
 
 def _label(name: str, what: str) -> str:

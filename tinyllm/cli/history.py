@@ -1,6 +1,8 @@
 """A conversation in a file: one JSON object a line, {"role": …, "content": …}."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,23 @@ from tinyllm.files import read_bytes
 from tinyllm.shown import plain
 
 _LONGEST = 64 * 2**20  # bytes
+
+
+@contextmanager
+def kept_from_others(path: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold a conversation's file for the `with` block: of two chats the last to write would win.
+
+    Raises UsageError where another chat has it, or nothing can be written beside it.
+    """
+    from tinyllm.training.lock import locked
+
+    file = Path(path)
+    if not file.name or (file.exists() and not file.is_file()):  # to read it says what is wrong
+        yield
+        return
+    busy = "is talking there; wait for its end, or give another --history"
+    with locked(file.with_name(f"{file.name}.lock"), say, of=path, busy=busy):
+        yield
 
 
 def read_history(path: str) -> tuple[str | None, list[dict[str, str]]]:

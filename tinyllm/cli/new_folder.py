@@ -1,10 +1,10 @@
 """Files and folders that appear whole, under names that nothing had, or not at all."""
 
 import contextlib
+import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from os.path import lexists
 from pathlib import Path
 
 from tinyllm.errors import CheckpointError, TinyllmError, UsageError
@@ -23,27 +23,21 @@ def new_folder(out: Path) -> Iterator[Path]:
 def new_paths(*outs: Path) -> Iterator[list[Path]]:
     """Give a name beside each of `outs`; what has it gets its own at the end of the `with` block.
 
-    Whatever goes wrong, nothing is left; and what another process has put there meanwhile stays.
-    Errors speak of `outs`. Raises UsageError where one is there already, CheckpointError where the
-    disk refuses.
+    It ends as its own does. Whatever goes wrong, nothing is left; and what another process has put
+    there meanwhile stays. Errors speak of `outs`. Raises UsageError where one is there already,
+    CheckpointError where the disk refuses.
     """
-    from tinyllm.checkpoints.atomic import EXISTS, rename_new
-
     names: dict[Path, Path] = {}
     placed: list[Path] = []
     try:
         for out in outs:
-            if lexists(out):  # so are ".", "/" and ""
-                raise UsageError(f"{plain(out)}: {EXISTS}")
-            names[out] = out.with_name(f"{out.name}.{secrets.token_hex(4)}.tmp")
+            if os.path.lexists(out):  # so are ".", "/" and ""
+                raise _exists(out)
+            names[out] = out.with_name(f"{out.stem}.{secrets.token_hex(4)}.tmp{out.suffix}")
             out.parent.mkdir(parents=True, exist_ok=True)
         yield list(names.values())
         for out, temporary in names.items():
-            try:
-                rename_new(temporary, out)
-            except FileExistsError as error:
-                raise UsageError(f"{plain(out)}: {EXISTS}") from error
-            placed.append(out)
+            _rename(temporary, out, placed)
     except BaseException as error:  # Ctrl-C too
         for path in (*names.values(), *placed):
             _remove(path)
@@ -57,6 +51,33 @@ def new_paths(*outs: Path) -> Iterator[list[Path]]:
                 message = f"{plain(outs[0])}: cannot be written: {error}"
                 raise CheckpointError(message) from error
         raise
+
+
+def _exists(path: Path) -> UsageError:
+    return UsageError(f"{plain(path)}: exists already; choose another name, nothing is lost")
+
+
+def _rename(temporary: Path, path: Path, ours: list[Path]) -> None:
+    """Rename a file or folder, and note the name as ours as soon as it is.
+
+    Raises UsageError where something has the name by now.
+    """
+    try:
+        if not temporary.is_dir():
+            os.link(temporary, path)  # which, unlike a renaming, replaces nothing
+            ours.append(path)
+            temporary.unlink()
+            return
+        if os.name != "nt":  # where it replaces an empty folder: let that one be ours
+            path.mkdir()
+            ours.append(path)
+    except FileExistsError as error:
+        raise _exists(path) from error
+    except OSError as error:  # a file system without links
+        if os.path.lexists(path):
+            raise _exists(path) from error
+    temporary.rename(path)
+    ours.append(path)
 
 
 def _remove(path: Path) -> None:

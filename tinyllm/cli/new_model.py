@@ -28,6 +28,9 @@ MARKERS: dict[str, dict[str, Any]] = {  # of a new tokenizer, which knows them b
     "translate": {"special_tokens": ("<pad>", "</s>"), "bos": None, "eos": "</s>"},
     "generate": {"special_tokens": ("<|endoftext|>",)},
 }  # fmt: skip
+SIZES = (
+    "d_model", "layers", "heads", "kv_heads", "d_ff", "context", "experts", "experts_per_token",
+)  # fmt: skip
 K = 2  # experts for each token, unless told
 
 
@@ -87,9 +90,11 @@ def _add_pieces(parser: argparse.ArgumentParser) -> None:
 
 def new_config(args: argparse.Namespace, tokenizer: "Tokenizer | None", seq_len: int) -> "Config":
     """Make the config of a new model. Raises ConfigError or UsageError for one that cannot be."""
-    from tinyllm.key_reader import KeyReader
+    from tinyllm.errors import ConfigError
+    from tinyllm.key_reader import KeyReader, MissingKeyError
     from tinyllm.models.architecture import understand
 
+    _check_sizes(args)
     where = plain(args.config) if args.config else "the flags of the model"
     values = _read(args) if args.config else _values(args, seq_len)
     if tokenizer is not None:
@@ -97,9 +102,15 @@ def new_config(args: argparse.Namespace, tokenizer: "Tokenizer | None", seq_len:
         values |= {"bos_token_id": tokenizer.bos_id} | _padding(args, values, tokenizer)
     elif args.vocab is not None:
         values |= {"vocab_size": args.vocab}
-    config = understand(KeyReader(values, where))
-    if not args.config:
-        _check_fit(args, config)
+    if args.config:
+        return understand(KeyReader(values, where))
+    try:
+        config = understand(KeyReader(values, where))
+    except MissingKeyError as error:
+        raise ConfigError(
+            f"{error}, and no flag gives it: give a {args.arch}'s config.json with --config"
+        ) from error
+    _check_fit(args, config)
     return config
 
 
@@ -156,8 +167,23 @@ def _check_fit(args: argparse.Namespace, config: Any) -> None:
             raise UsageError(f"--{name} {given} does not fit a {args.arch}{own}")
 
 
+def _check_sizes(args: argparse.Namespace) -> None:
+    """Raise UsageError for a size that no model has, by its flag."""
+    for name in SIZES:
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name.replace('_', '-')} is {value}, expected at least 1")
+    if args.experts and _k(args) > args.experts:
+        raise UsageError(
+            f"--experts is {args.experts}, and each token passes {_k(args)}: expected at least "
+            f"{_k(args)}, or fewer --experts-per-token"
+        )
+
+
 def _check_experts(args: argparse.Namespace, name: str) -> None:
     """Raise UsageError for flags of experts where there are none, and of mlps where there are."""
+    if name == "mixtral" and not args.experts:
+        raise UsageError("a mixtral is a mixture of experts: give their number with --experts")
     if args.experts:
         if name not in WITH_EXPERTS:
             raise UsageError(f"--experts does not fit a {name}, but {', '.join(WITH_EXPERTS)}")

@@ -82,6 +82,17 @@ def _decode(content: bytes, where: str) -> str:
         raise UsageError(f"{where}: is not UTF-8 at byte {error.start}") from error
 
 
+def separator(text: str) -> str:
+    r"""Read what stands between documents, as the value of a flag.
+
+    >>> separator(r"\n--\n")
+    '\n--\n'
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; expected the text between two documents")
+    return unescape(text)
+
+
 def unescape(text: str) -> str:
     r"""Read escapes: \n, \t, \r, \\ and \uXXXX; anything else stays as it is.
 

@@ -8,21 +8,18 @@ the one whose bytes are lexicographically greatest is joined first.
 """
 
 import argparse
-import os
-import secrets
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinyllm.cli.arguments import add_common, whole
 from tinyllm.cli.command import Parser, run_command
+from tinyllm.cli.new_folder import new_folder
 from tinyllm.cli.terminal import Messages
-from tinyllm.errors import UsageError
 from tinyllm.shown import plain
 
 if TYPE_CHECKING:
-    from tinyllm.tokenizers import Tokenizer
+    pass
 
 _END = "<|endoftext|>"
 _NONE = "none"
@@ -63,40 +60,23 @@ def train(args: argparse.Namespace, messages: Messages) -> int:
     from tinyllm.tokenizers import train_byte_level_bpe
     from tinyllm.tokenizers.text_blocks import text_blocks
 
-    if os.path.lexists(args.out):
-        raise UsageError(
-            f"{plain(args.out)}: exists already; choose another name, nothing is overwritten"
-        )
-    if not args.out.parent.is_dir():
-        raise UsageError(f"{plain(args.out)}: cannot be made in a folder that does not exist")
-
     def texts() -> Iterator[str]:
         for path in args.data:
             yield from text_blocks(path)
 
-    tokenizer = train_byte_level_bpe(
-        texts(),
-        args.vocab_size,
-        special_tokens=args.special,
-        bos=_role(args.bos, args.special),
-        eos=_role(args.eos, args.special),
-        pre_tokenizer=args.pre_tokenizer,
-        report=messages.status,
-    )
-    save_whole(tokenizer, args.out)
+    with new_folder(args.out) as folder:
+        tokenizer = train_byte_level_bpe(
+            texts(),
+            args.vocab_size,
+            special_tokens=args.special,
+            bos=_role(args.bos, args.special),
+            eos=_role(args.eos, args.special),
+            pre_tokenizer=args.pre_tokenizer,
+            report=messages.status,
+        )
+        tokenizer.save(folder)
     messages.note(f"wrote {plain(args.out)}: {tokenizer.vocab_size} tokens")
     return 0
-
-
-def save_whole(tokenizer: "Tokenizer", folder: Path) -> None:
-    """Write a new folder that is there with all its files, or not at all."""
-    temporary = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        tokenizer.save(temporary)
-        temporary.rename(folder)
-    except BaseException:  # Ctrl-C too
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def _role(name: str | None, special: Sequence[str]) -> str | None:

@@ -3,13 +3,15 @@
 import argparse
 import json
 import os
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinyllm.cli.arguments import real, whole
+from tinyllm.cli.arguments import real, refuse_unread, whole
 from tinyllm.cli.new_model import add_new_model
-from tinyllm.cli.text_input import unescape
+from tinyllm.cli.text_input import separator
 from tinyllm.errors import UsageError
 from tinyllm.shown import plain
 
@@ -17,13 +19,14 @@ if TYPE_CHECKING:
     from tinyllm.adaptation.lora import Lora
     from tinyllm.training.settings import Settings
 
-RUN = "run.json"
 FILES = ("data", "target", "val_data", "val_target")
 DEFAULTS: dict[str, Any] = {
     "arch": "llama", "d_model": 128, "layers": 4, "heads": 4, "tie": "yes",
     "val_fraction": 0.05, "dtype": "float32",
 }  # fmt: skip
-NOT_KEPT = ("resume", "until", "out", "backend", "quiet", "verbose", "debug", "json", "force")
+NOT_KEPT = (
+    "resume", "until", "out", "backend", "quiet", "verbose", "debug", "json", "force", "given",
+)  # fmt: skip
 MODELS = ("model", "student", "teacher")  # flags that may be paths, or ids in the local cache
 STEP_FLAGS = (  # the settings of `Settings`, with the names that others give them
     (("--steps", "--max-iters"), whole, "how often to change the weights (default: 1000)"),
@@ -77,6 +80,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--separator",
+        type=separator,
         metavar="TEXT",
         help=r"what stands between documents: '<|endoftext|>', '\n\n', … (default: all is one)",
     )
@@ -88,7 +92,7 @@ def add_new_tokenizer(parser: argparse.ArgumentParser) -> None:
     add(
         "--tokenizer",
         metavar="PATH",
-        help="a tokenizer's folder or file, or bytes (default: the model's, or bytes)",
+        help="a tokenizer's folder or file, or bytes (default: bytes)",
     )
     add(
         "--vocab",
@@ -148,6 +152,7 @@ def settings_of(args: argparse.Namespace) -> "Settings":
 def remember(args: argparse.Namespace, folder: Path) -> None:
     """Write the flags of a run into its folder."""
     from tinyllm.checkpoints.atomic import atomic_write
+    from tinyllm.training.run import RUN
 
     kept = {k: v for k, v in vars(args).items() if k not in NOT_KEPT and v is not None}
     files = {k: kept[k] for k in FILES if k in kept}
@@ -160,18 +165,21 @@ def remember(args: argparse.Namespace, folder: Path) -> None:
 def recall(args: argparse.Namespace, folder: Path) -> None:
     """Fill in the flags that a run was started with, where none is given now.
 
-    Raises UsageError for a flag of the model that differs: its weights are there already.
+    Raises UsageError for a flag that differs and says what the model is, whose weights are there
+    already, or how a text is cut.
     """
     from tinyllm.json_file import read_json
+    from tinyllm.training.run import RUN
 
     if not (folder / RUN).exists():
         raise UsageError(f"{plain(folder)}: has no {RUN}, so no run to go on with")
     kept = read_json(folder / RUN, UsageError)
-    for key in model_flags():
+    for key in [*model_flags(), "separator", "val_fraction", "val_data", "target", "val_target"]:
         given, was = getattr(args, key, None), kept.get(key)
         if key in MODELS and given is not None and os.path.exists(given):
             given = os.path.abspath(given)
-        if given not in (None, was):
+        moved = key in FILES and was is not None  # a file may lie elsewhere; its hash tells it
+        if given not in (None, was) and not moved:
             raise UsageError(
                 f"{plain(folder)}: was started {_as_flag(key, was)}, and now it is "
                 f"{_as_flag(key, given)}: leave it out, or start another run with another --out"
@@ -194,8 +202,43 @@ def _as_flag(key: str, value: Any) -> str:
 
 
 def fill_in(args: argparse.Namespace) -> None:
-    """Give the flags of data and model that are still open their defaults."""
+    """Give the flags of data and model that are still open their defaults.
+
+    Raises UsageError for flags that nothing reads beside others, or are out of their range.
+    """
     for key, value in DEFAULTS.items():
         if getattr(args, key, value) is None:
             setattr(args, key, value)
-    args.separator = unescape(args.separator) if args.separator else None
+    settings = settings_of(args)
+    refuse_unread(args, *_unread(args, settings))
+    for flag, first, what in (
+        ("warmup", settings.warmup or 0, "the rate will not get as high as --lr"),
+        ("average_from", settings.average_from, "nothing will be averaged"),
+    ):
+        if flag in args.given and first > settings.steps:
+            name = flag.replace("_", "-")
+            warnings.warn(f"--{name} is {first}, beyond --steps: {what}", stacklevel=2)
+
+
+def _unread(
+    args: argparse.Namespace, settings: "Settings"
+) -> Iterator[tuple[bool, str, Sequence[str]]]:
+    """Yield which flags are read nowhere, beside others."""
+    from tinyllm.models.recurrent_config import CELLS
+    from tinyllm.training.optimizers import OPTIMIZERS
+
+    own, texts = set(model_flags()) - {"model"}, (args.data, args.val_data)
+    if hasattr(args, "arch"):
+        yield args.model is not None, "beside --model, which says what the model is", sorted(own)
+        own -= {"config", "tokenizer", "vocab"}
+        yield args.config is not None, "beside --config, which says what the model is", sorted(own)
+        yield args.tokenizer is not None, "beside --tokenizer, which has its own", ["vocab"]
+        yield args.arch in CELLS, f"by a {args.arch}", ["heads", "context"]
+    yield args.val_data is not None, "beside --val-data", ["val_fraction"]
+    ids = all(text is None or text.endswith((".npy", ".bin")) for text in texts)
+    yield ids, "where --data has token ids", ["separator"]
+    yield settings.average != "ema", "without --average ema", ["average_decay"]
+    yield settings.average == "none", "without --average", ["average_from"]
+    yield not OPTIMIZERS[settings.optimizer].decays, f"by {settings.optimizer}", ["weight_decay"]
+    yield settings.schedule in ("constant", "noam"), f"by {settings.schedule}", ["floor"]
+    yield not settings.eval_every, "without --eval-every, for it counts evaluations", ["patience"]

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tinyllm.errors import UsageError
 from tinyllm.models.families import OWN
+from tinyllm.picture import can_draw, save_picture
 
 Facts = dict[str, Any]
 
@@ -102,29 +102,42 @@ def draw(path: Path, facts: Facts) -> bool:
 
     Returns False, and does nothing, where matplotlib is not installed.
     """
-    try:
-        import matplotlib
-    except ImportError:
+    if not can_draw():
         return False
-    matplotlib.use("agg")
-    from matplotlib.figure import Figure
 
-    axes = (figure := Figure(figsize=(7, 4), layout="constrained")).subplots()
-    curves = _curves(facts)
-    for label, values in curves.items():
-        axes.plot(range(len(values)), values, marker="o", markersize=3, label=label)
-    axes.set(xlabel="block", title=facts["method"])
-    if max(map(max, curves.values()), default=0.0) <= 1.0:  # shares, of which 1 is the most
-        axes.set(ylim=(-0.03, 1.03))
-    axes.legend(fontsize="small")
-    try:
-        figure.savefig(path, dpi=120, metadata={"Software": None})
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error
+    def over_blocks(figure: Any) -> None:
+        axes, curves = figure.subplots(), _curves(facts)
+        for label, values in curves.items():
+            axes.plot(range(len(values)), values, marker="o", markersize=3, label=label)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set(xlabel="block", title=facts["method"])
+        if max(map(max, curves.values()), default=0.0) <= 1.0:  # shares, of which 1 is the most
+            axes.set(ylim=(-0.03, 1.03))
+        axes.legend(fontsize="small")
+
+    save_picture(path, over_blocks, inches=(7, 4))
     return True
 
 
 def _curves(facts: Facts) -> dict[str, list[float]]:
+    """Return curves by name; those that are equal, and would hide each other, as one."""
+    alike: dict[tuple[float, ...], list[str]] = {}
+    for name, values in _all_curves(facts).items():
+        alike.setdefault(tuple(values), []).append(name)
+    return {_joined(names): list(values) for values, names in alike.items()}
+
+
+def _joined(names: list[str]) -> str:
+    """Name several curves, what their names begin with once.
+
+    >>> _joined(["sparsity of q_proj", "sparsity of k_proj"])
+    'sparsity of q_proj, k_proj'
+    """
+    start, between, _ = names[0].rpartition(" ")
+    return ", ".join([names[0], *(name.removeprefix(start + between) for name in names[1:])])
+
+
+def _all_curves(facts: Facts) -> dict[str, list[float]]:
     curves: dict[str, list[float]] = {}
     for row in facts.get("matrices", ()):
         curves.setdefault(f"sparsity of {row['name'].split('.')[-2]}", []).append(row["sparsity"])

@@ -1,4 +1,4 @@
-"""One run in a folder at a time."""
+"""One run in a folder at a time, and one chat in a file."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -8,15 +8,19 @@ from pathlib import Path
 from tinyllm.errors import UsageError
 from tinyllm.shown import plain
 
+BUSY = "is training in this folder; wait for its end, or give another --out"
+
 
 @contextmanager
-def locked(path: Path, say: Callable[[str], None] = lambda line: None) -> Iterator[None]:
+def locked(
+    path: Path, say: Callable[[str], None] = lambda line: None, *, of: str = "", busy: str = BUSY
+) -> Iterator[None]:
     """Hold the lock file `path`, which has this process's number in it, for the `with` block.
 
     The system lets go of a lock when its process ends, however it ends. So a file that is there and
     not locked is left behind by one that was killed: it is taken over, and `say` hears of it.
-    Raises UsageError where another process holds it. A system without such locks (Windows) has
-    none.
+    Raises UsageError where another process holds it: that what it is `of`, its folder unless told,
+    is `busy`. A system without such locks (Windows) has none.
     """
     try:
         import fcntl
@@ -26,17 +30,15 @@ def locked(path: Path, say: Callable[[str], None] = lambda line: None) -> Iterat
     while True:
         try:
             file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
             raise UsageError(f"{plain(path)}: cannot be written: {error}") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             owner = _owner(file)
             os.close(file)
-            raise UsageError(
-                f"{plain(path.parent)}: process {owner} is training in this folder; wait for its "
-                f"end, or give another --out"
-            ) from error
+            message = f"{plain(of or path.parent)}: process {owner} {busy}"
+            raise UsageError(message) from error
         if _is_still(path, file):
             break
         os.close(file)  # its owner removed it between our opening and our locking it

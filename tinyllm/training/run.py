@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tinyllm.checkpoints import write_checkpoint
-from tinyllm.errors import UsageError
+from tinyllm.errors import TinyllmError, UsageError
 from tinyllm.models.architecture import architecture
 from tinyllm.models.weights import stored_tensors
 from tinyllm.shown import plain
@@ -26,7 +26,9 @@ from tinyllm.training.snapshot import restore_latest, save_snapshot, snapshots
 from tinyllm.training.trainer import Report, Trainer
 
 CHECKPOINTS, METRICS, LOCK = "checkpoints", "metrics.jsonl", "run.lock"
-MODEL = ("config.json", "model.safetensors", "model.safetensors.index.json")
+RUN = "run.json"  # what a command keeps of a run: its flags
+REPLACED = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer.*", METRICS)
+TOKENS = "tokens-*.npy"
 
 
 def run_in_folder(
@@ -60,9 +62,10 @@ def run_in_folder(
 def claimed(
     out: Path, *, resume: bool, say: Callable[[str], None] = lambda line: None
 ) -> Iterator[None]:
-    """Make the folder and lock it for the `with` block; if nothing came into it, it goes again.
+    """Make the folder and lock it for the `with` block; if no run came into it, it goes again.
 
-    Raises UsageError where another process trains there, or a run is there that is not resumed.
+    Raises UsageError where another process trains there, a run is there that is not resumed, or
+    files are that no run of ours has left: it would replace them.
     """
     try:
         made = not out.exists()
@@ -76,13 +79,27 @@ def claimed(
                     f"{plain(out)}: has a run already; --resume goes on with it, another --out "
                     f"starts a new one"
                 )
-            if not resume and not made and any((out / name).exists() for name in MODEL):
-                raise UsageError(f"{plain(out)}: has a model already; give another --out")
+            if not resume and not made and not (out / RUN).exists():
+                _refuse_others_files(out)
             yield
+    except TinyllmError:  # after Ctrl-C, what was made of a long text stays
+        if made and not (out / RUN).exists():
+            for tokens in out.glob(TOKENS):
+                tokens.unlink()
+        raise
     finally:
         if made:
             with suppress(OSError):  # it is not empty
                 out.rmdir()
+
+
+def _refuse_others_files(out: Path) -> None:
+    found = next((path for name in REPLACED for path in sorted(out.glob(name))), None)
+    if found is not None:
+        raise UsageError(
+            f"{plain(out)}: has {plain(found.name)}, which is of no run and would be replaced; "
+            f"give another --out"
+        )
 
 
 def steps_in_folder(

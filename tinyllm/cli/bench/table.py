@@ -2,16 +2,16 @@
 
 import argparse
 import csv
+import io
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from tinyllm.cli.arguments import add_common, whole
-from tinyllm.cli.figure import check_picture, save_figure
 from tinyllm.errors import UsageError
 from tinyllm.shown import plain
 
@@ -46,8 +46,12 @@ def check_output(args: argparse.Namespace) -> None:
     if args.repeat < 1:
         raise UsageError(f"--repeat is {args.repeat}, expected at least 1")
     if args.plot is not None:
+        from tinyllm.picture import check_picture
+
         check_picture(args.plot)
     for path in (args.csv, args.plot):
+        if path is not None and path.is_dir():
+            raise UsageError(f"{plain(path)}: cannot be written, for it is a folder")
         if path is not None and not path.parent.is_dir():
             raise UsageError(f"{plain(path)}: there is no folder {plain(path.parent)}")
 
@@ -76,38 +80,40 @@ def show(
     line: str | None,
     y: str,
 ) -> int:
-    """Print the table, and write and draw it where the flags say so.
+    """Print the table; then, for that may fail, write and draw it where the flags say so.
 
     The figure shows the columns `y` and "peak MB" over the tokens, a line for each value of the
-    column `line`. Raises UsageError where a file cannot be written.
+    column `line`. Raises CheckpointError where a file cannot be written.
     """
-    if args.csv is not None:
-        try:
-            with args.csv.open("w", newline="", encoding="utf-8") as file:
-                _write_csv(rows, columns, file)
-        except OSError as error:
-            raise UsageError(f"{plain(args.csv)}: cannot be written: {error}") from error
-    if args.plot is not None:
-        save_figure(args.plot, lambda figure: _draw(figure, rows, line, y))
-    if sys.stdout is None:
-        return 0
-    if args.json:
-        sys.stdout.writelines(json.dumps(row) + "\n" for row in rows)
-        return 0
-    widths = [max(len(name), 9) + 2 for name in columns]
-    sys.stdout.write("".join(name.rjust(w) for name, w in zip(columns, widths, strict=True)) + "\n")
-    for row in rows:
-        cells = [_cell(row[name]) for name in columns]
-        sys.stdout.write(
-            "".join(cell.rjust(w) for cell, w in zip(cells, widths, strict=True)) + "\n"
+    if sys.stdout is not None:
+        sys.stdout.writelines(
+            (json.dumps(row) + "\n" for row in rows) if args.json else _lines(rows, columns)
         )
+        sys.stdout.flush()
+    if args.csv is not None:
+        from tinyllm.checkpoints.atomic import atomic_write
+
+        with atomic_write(args.csv) as file:
+            file.write(_csv(rows, columns).encode())
+    if args.plot is not None:
+        from tinyllm.picture import save_picture
+
+        save_picture(args.plot, lambda figure: _draw(figure, rows, line, y))
     return 0
 
 
-def _write_csv(rows: Sequence[Row], columns: Sequence[str], file: TextIO) -> None:
-    writer = csv.DictWriter(file, columns)
+def _lines(rows: Sequence[Row], columns: Sequence[str]) -> Iterator[str]:
+    """Yield the table for people."""
+    widths = [max(len(name), 9) + 2 for name in columns]
+    for cells in ([*columns], *([_cell(row[name]) for name in columns] for row in rows)):
+        yield "".join(cell.rjust(w) for cell, w in zip(cells, widths, strict=True)) + "\n"
+
+
+def _csv(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    writer = csv.DictWriter(text := io.StringIO(newline=""), columns)
     writer.writeheader()
     writer.writerows(rows)
+    return text.getvalue()
 
 
 def _draw(figure: Any, rows: Sequence[Row], line: str | None, y: str) -> None:

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from tinyllm.cli.terminal import Messages, is_terminal, printable
 from tinyllm.errors import UsageError
-from tinyllm.shown import plain
 
 if TYPE_CHECKING:
     from tinyllm.embeddings import WordVectors
@@ -36,14 +34,6 @@ def check_output() -> None:
     """Raise UsageError where standard output is closed."""
     if sys.stdout is None:
         raise UsageError("standard output is closed: there is nowhere to write the answer")
-
-
-def check_new(path: Path) -> None:
-    """Raise UsageError where a file cannot be made: before anything long is done."""
-    if os.path.lexists(path):
-        raise UsageError(f"{plain(path)}: exists already; choose another name, or remove it")
-    if not path.parent.is_dir():
-        raise UsageError(f"{plain(path)}: there is no folder {plain(path.parent)}; make it first")
 
 
 def at_least(flag: str, value: int, least: int = 1) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tinyllm.cli.arguments import add_common, whole
 from tinyllm.cli.command import Parser, run_command
-from tinyllm.cli.embed.flags import add_vectors, at_least, check_new, read_vectors
+from tinyllm.cli.embed.flags import add_vectors, at_least, read_vectors
 from tinyllm.cli.terminal import Messages
 
 
@@ -20,7 +20,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("words", nargs="*", metavar="WORD")
     add_vectors(parser)
     parser.add_argument(
-        "--out", required=True, type=Path, metavar="FILE", help="a new .svg or .png"
+        "--out",
+        "-o",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="the picture: .svg, .png or .pdf",
     )
     parser.add_argument(
         "-n", type=whole, default=60, help="how many words, where none is given (default: 60)"
@@ -33,9 +38,10 @@ def plot(args: argparse.Namespace, messages: Messages) -> int:
     """Project the words' vectors and draw them."""
     from tinyllm.embeddings.drawing import draw_map
     from tinyllm.embeddings.projection import principal_components
+    from tinyllm.picture import check_picture
 
     at_least("-n", args.n, 2)
-    check_new(args.out)
+    check_picture(args.out)
     vectors = read_vectors(args, messages)
     ids = [vectors.number(word) for word in dict.fromkeys(args.words)] or range(
         min(args.n, len(vectors.words))

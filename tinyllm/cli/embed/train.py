@@ -16,11 +16,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinyllm.cli.arguments import add_backend, add_common, real, whole
+from tinyllm.cli.arguments import add_backend, add_common, real, refuse_unread, whole
 from tinyllm.cli.command import Parser, run_command
-from tinyllm.cli.embed.flags import at_least, check_new, check_output, write_json
+from tinyllm.cli.embed.flags import at_least, check_output, write_json
+from tinyllm.cli.new_folder import new_paths
 from tinyllm.cli.terminal import Messages
 from tinyllm.errors import UsageError
+from tinyllm.shown import plain
 
 if TYPE_CHECKING:
     from tinyllm.embeddings import Corpus
@@ -32,6 +34,8 @@ METHODS: dict[
     "cbow": {"window": 5, "epochs": 5, "lr": 0.05},
     "glove": {"window": 10, "epochs": 25, "lr": 0.05},
 }
+LOSS_OF = {"skip-gram": "of a window", "cbow": "of a word", "glove": "of an entry"}
+OTHERS = (".npz", ".npy", ".bin", ".pt", ".gz", ".bz2")
 WORD2VEC_ONLY = {"negative": "negatives", "subsample": "subsample"}
 
 
@@ -40,9 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m tinyllm.embed train", description=__doc__)
     parser.add_argument("--data", required=True, metavar="FILE", help="the text; - reads stdin")
     parser.add_argument(
-        "--out", required=True, type=Path, metavar="FILE", help="must not exist yet"
-    )
-    parser.add_argument("--method", choices=list(METHODS), default="skip-gram")
+        "--out", "-o", required=True, type=Path, metavar="FILE",
+        help="a new .safetensors, or .txt, .vec, … in word2vec's format",
+    )  # fmt: skip
+    parser.add_argument(
+        "--method", choices=list(METHODS), default="skip-gram",
+        help="what is learnt, as above (default: skip-gram)",
+    )  # fmt: skip
     _add_numbers(parser)
     parser.add_argument("--keep-case", action="store_true", help="do not make letters lower case")
     add_backend(parser)
@@ -57,26 +65,41 @@ def _add_numbers(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--window", type=whole, help="words to either side (default: 5; glove 10)")
     group.add_argument("--min-count", type=whole, default=5, help="drop rarer words (default: 5)")
     group.add_argument("--epochs", type=whole, help="passes (default: 5; glove 25)")
-    group.add_argument("--lr", type=real, help="learning rate (default: 0.025; others 0.05)")
+    group.add_argument("--lr", type=real, help="learning rate (default: 0.05; skip-gram 0.025)")
     group.add_argument("--negative", type=whole, help="words of noise for a pair (default: 5)")
     group.add_argument(
         "--subsample", type=real, help="thin out words above this share; 0: none (default: 0.001)"
     )
-    group.add_argument("--batch-size", type=whole, help="windows, or entries, in a step")
-    group.add_argument("--seed", type=whole, default=0, help="equal seeds, equal vectors")
+    group.add_argument(
+        "--batch-size", type=whole,
+        help="in a step: windows (default: 256), or for glove entries (default: 4096)",
+    )  # fmt: skip
+    group.add_argument("--seed", type=whole, default=0, help="of all random numbers (default: 0)")
 
 
 def train(args: argparse.Namespace, messages: Messages) -> int:
     """Read the corpus, train, write the vectors, say how fast that was."""
     from tinyllm.backend import get_backend
-    from tinyllm.embeddings import WordVectors, save_vectors
 
     if args.json:
         check_output()
     options, window = _options(args)
     at_least("--min-count", args.min_count)
-    check_new(args.out)
     xp = get_backend(args.backend)
+    with new_paths(args.out) as (temporary,):
+        said = _learn(xp, options, window, temporary, args, messages)
+    messages.note(f"wrote {args.out}: {said.pop('said')}")
+    if args.json:
+        write_json({"out": str(args.out), **said})
+    return 0
+
+
+def _learn(
+    xp: Any, options: Any, window: int, out: Path, args: argparse.Namespace, messages: Messages
+) -> dict[str, Any]:
+    """Read the corpus, train, write the vectors; return what is to be said of it."""
+    from tinyllm.embeddings import WordVectors, save_vectors
+
     start = time.perf_counter()
     corpus = _read(args, messages)
     read = time.perf_counter()
@@ -94,21 +117,16 @@ def train(args: argparse.Namespace, messages: Messages) -> int:
     vectors = _train(xp, corpus, options, window, report)
     seconds = time.perf_counter() - read
     save_vectors(
-        args.out,
-        WordVectors(words=corpus.words, vectors=xp.to_numpy(vectors), counts=corpus.counts),
+        out, WordVectors(words=corpus.words, vectors=xp.to_numpy(vectors), counts=corpus.counts)
     )
     rate = options.epochs * corpus.total / seconds
-    messages.note(
-        f"wrote {args.out}: {len(corpus.words):,} words; loss {losses[0]:.4f} in the first pass, "
-        f"{losses[-1]:.4f} in the last; {seconds:.1f} s, {rate:,.0f} words/s"
-    )
-    if args.json:
-        write_json({
-            "out": str(args.out), "words": len(corpus.words), "corpus_words": corpus.total,
-            "losses": losses, "read_seconds": round(read - start, 3),
-            "train_seconds": round(seconds, 3), "words_per_second": round(rate),
-        })  # fmt: skip
-    return 0
+    return {
+        "said": f"{len(corpus.words):,} words; loss {LOSS_OF[args.method]} {losses[0]:.4f} in the "
+        f"first pass, {losses[-1]:.4f} in the last; {seconds:.1f} s, {rate:,.0f} words/s",
+        "words": len(corpus.words), "corpus_words": corpus.total, "losses": losses,
+        "read_seconds": round(read - start, 3), "train_seconds": round(seconds, 3),
+        "words_per_second": round(rate),
+    }  # fmt: skip
 
 
 def _options(args: argparse.Namespace) -> tuple[Any, int]:
@@ -124,9 +142,13 @@ def _options(args: argparse.Namespace) -> tuple[Any, int]:
     if args.batch_size is not None:
         chosen["batch_size"] = args.batch_size
     given = {flag: name for flag, name in WORD2VEC_ONLY.items() if getattr(args, flag) is not None}
+    refuse_unread(args, (args.method == "glove", "by glove", [*WORD2VEC_ONLY]))
+    if args.out.suffix in OTHERS:
+        raise UsageError(
+            f"{plain(args.out)}: vectors are written as .safetensors, or in word2vec's text format "
+            f"as .txt or .vec, say"
+        )
     if args.method == "glove":
-        if given:
-            raise UsageError(f"--{next(iter(given))} is for skip-gram and cbow; glove has no noise")
         window = at_least("--window", chosen.pop("window"))
         return GloveOptions(**chosen), window
     chosen |= {name: getattr(args, flag) for flag, name in given.items()}
