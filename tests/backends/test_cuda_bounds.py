@@ -1,5 +1,6 @@
 """No kernel reads or writes beyond an array, and a kernel that does is found out."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from emulator.module import COMPILER
+from emulator.module import CACHE, COMPILER
 from tinyllm_cuda import launch
 
 pytestmark = [
@@ -35,9 +36,10 @@ GUARDS = [  # what keeps a tier within its arrays
 ]
 
 
-def exit_code(tier, kernels):
+def exit_code(tier, kernels, cache=CACHE):
     command = [sys.executable, "-c", PROGRAM, tier, str(kernels)]
-    return subprocess.run(command, capture_output=True, check=False).returncode
+    env = os.environ | {"TINYLLM_EMULATOR_CACHE": str(cache)}
+    return subprocess.run(command, capture_output=True, env=env, check=False).returncode
 
 
 @pytest.mark.parametrize("tier", ["f32", "mma", "wgmma"])
@@ -52,4 +54,4 @@ def test_a_kernel_without_a_guard_ends_the_process(tier, file, guard, tmp_path):
     assert guard in text
     left = "x =" if guard.endswith("x =") else "" if guard.endswith((")", ";")) else "true"
     (kernels / file).write_text(text.replace(guard, left))
-    assert exit_code(tier, kernels) == -signal.SIGSEGV
+    assert exit_code(tier, kernels, tmp_path) == -signal.SIGSEGV

@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from emulator import module
 from emulator.attention import device, example, run
 from emulator.module import COMPILER, ORDERS, tensor_map
 from emulator.mutations import mutations
@@ -70,6 +71,7 @@ def test_a_synchronisation_that_is_gone_is_noticed(mutation, tmp_path, monkeypat
     kernels = shutil.copytree(launch.KERNELS, tmp_path / "kernels")
     (kernels / mutation.file).write_text(mutation.text)
     monkeypatch.setattr(launch, "KERNELS", kernels)
+    monkeypatch.setattr(module, "CACHE", tmp_path)
     forward = "backward" not in mutation.file
     backward = "backward" in mutation.file or "tile" in mutation.file
     seen = any(noticed(tier, order, forward=forward, backward=backward) for order in ORDERS)
