@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
+from tinyllm.decode_plan import DecodePlan, DecodeStep
 from tinyllm.errors import UsageError
 
 Array: TypeAlias = Any  # an array of the backend in use; docstrings give its shape
@@ -167,6 +168,17 @@ class Backend(Protocol):
     def where(self, condition: Array, x1: Array, x2: Array, /) -> Array: ...
     def zeros(self, shape: tuple[int, ...], *, dtype: Any) -> Array: ...
     def zeros_like(self, x: Array, /) -> Array: ...
+
+
+class DecodeCompiler(Protocol):
+    """What a backend may offer beyond `Backend`: kernels of its own for a model's next token.
+
+    Where it has no such function, or this returns None, the portable code runs.
+    """
+
+    def compile_decode(self, plan: DecodePlan, /) -> DecodeStep | None:
+        """Make a step that equals the portable code; None where no kernels take such a plan."""
+        ...
 
 
 def get_backend(name: str) -> Backend:

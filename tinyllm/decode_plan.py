@@ -18,8 +18,28 @@ class Projection:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Swiglu:
+    """y = W_down (silu(W_gate x) ⊙ W_up x), with the biases that there are."""
+
+    gate: Projection
+    up: Projection
+    down: Projection
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mixture:
+    """y = Σ w swiglu(x) of the k experts with the highest scores (see `tinyllm.ops.routing`)."""
+
+    router: Any  # (E, D)
+    experts: Sequence[Swiglu]  # without biases
+    k: int
+    renormalise: bool
+    scale: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BlockPlan:
-    """One block: x += W_o attention(RoPE(W_qkv norm(x))), then x += W_down swiglu(norm(x))."""
+    """One block: x += W_o attention(RoPE(W_qkv norm(x))), then x += mlp(norm(x))."""
 
     norm: Any  # (D,), the gain before attention
     q: Projection
@@ -27,9 +47,7 @@ class BlockPlan:
     v: Projection
     o: Projection
     mlp_norm: Any  # (D,)
-    gate: Projection
-    up: Projection
-    down: Projection
+    mlp: Swiglu | Mixture
     keys: Any  # (1, K, room, d), the layer's part of the KV cache: column c is in slot c mod room
     values: Any
     window: int | None  # how many keys a query sees, itself included
@@ -37,7 +55,7 @@ class BlockPlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecodePlan:
-    """A decoder with pre-norm blocks of grouped-query attention, RoPE, RMSNorm and SwiGLU."""
+    """A decoder with pre-norm blocks: RMSNorm, RoPE, grouped queries, SwiGLU or mixtures of it."""
 
     blocks: Sequence[BlockPlan]
     embedding: Any  # (V, D)
@@ -83,12 +101,4 @@ class DecodeStep(Protocol):
 
         A token is -1 where the scores are not finite, and whatever follows has no meaning.
         """
-        ...
-
-
-class DecodeCompiler(Protocol):
-    """What a backend may offer beyond `tinyllm.backend.Backend`."""
-
-    def compile_decode(self, plan: DecodePlan, /) -> DecodeStep | None:
-        """Make a step that equals the portable code; None where no kernels take such a plan."""
         ...

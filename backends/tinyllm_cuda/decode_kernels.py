@@ -1,6 +1,7 @@
 """The kernels that decode one token: how each is compiled for a model, and its grid."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -26,6 +27,17 @@ def gemv(name: str, format: str, columns: int, **macros: int) -> Kernel:
         source=f"{name}.cu", name=name, threads=32 * _WARPS, shared_memory=4 * numbers,
         macros=(("FORMAT", FORMATS[format]), *macros.items()),
     )  # fmt: skip
+
+
+def experts(name: str, format: str, columns: int) -> Kernel:
+    """Return experts_swiglu or experts_add, which differ from `gemv` in where rows come from."""
+    return replace(gemv(name, format, columns), source="gemv_experts.cu")
+
+
+def route(format: str, columns: int, n_experts: int) -> Kernel:
+    """Return the router, which has a place for a score of each expert, too."""
+    kernel = gemv("experts_route", format, columns)
+    return replace(kernel, shared_memory=kernel.shared_memory + 4 * n_experts)
 
 
 def qkv(format: str, columns: int, kv_format: str) -> Kernel:
@@ -99,6 +111,8 @@ def every_kernel() -> Iterator[Kernel]:
     for format in FORMATS:
         for name in ("gemv_add", "gemv_swiglu", "gemv_head"):
             yield gemv(name, format, 4096)
+        yield from (experts(name, format, 4096) for name in ("experts_swiglu", "experts_add"))
+        yield route(format, 4096, 64)
         yield from (sampler(name, format) for name in ("sampler_embed", "sampler_draw"))
         yield from (qkv(format, 4096, kv_format) for kv_format in KV_FORMATS)
     heads = product(KV_FORMATS, (8, 32, 48, 64, 80, 96, 128, 256), (1, 2, 3, 4, 6, 7, 8))

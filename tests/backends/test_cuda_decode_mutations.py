@@ -23,19 +23,20 @@ pytestmark = [
 ]
 BARRIER = re.compile(r"^ *__syncthreads\(\);(.*)$", re.MULTILINE)
 LUCK = "// all of it is written, and shared memory has been read"
-BARRIERS = [
-    (name, match.group(1).strip())
-    for name in ("vector.h", "decode_attention.cu", "sampler.h", "sampler.cu")
-    for match in BARRIER.finditer((KERNELS / name).read_text())
-    if LUCK not in match.group(0)
-]
+FILES = (
+    "vector.h", "decode_attention.cu", "experts_route.cu", "gemv_experts.cu", "sampler.h",
+    "sampler.cu",
+)  # fmt: skip
 
 
 def works(folder):
     command = [sys.executable, ROOT / "tests" / "emulator" / "decode_workload.py", folder]
     found = os.pathsep.join(str(ROOT / part) for part in (".", "backends", "tests"))
     environment = os.environ | {"PYTHONPATH": found}
-    done = subprocess.run(command, env=environment, capture_output=True, timeout=300)
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, timeout=300)
+    except subprocess.TimeoutExpired:
+        return False
     assert done.returncode <= 1
     return done.returncode == 0
 
@@ -44,7 +45,7 @@ def test_without_a_mutation_all_is_right():
     assert works(KERNELS)
 
 
-@pytest.mark.parametrize("name", dict(BARRIERS))
+@pytest.mark.parametrize("name", FILES)
 def test_missing_barriers_are_noticed(name, tmp_path):
     text, missed = (KERNELS / name).read_text(), []
     for i, match in enumerate(BARRIER.finditer(text)):

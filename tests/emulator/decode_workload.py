@@ -16,11 +16,15 @@ from tiny import random_params, tiny_config, tree_of
 from tinyllm.decode_plan import Drawing
 from tinyllm.inference.sampling import Sampling, candidates
 from tinyllm.inference.session import Session
+from tinyllm.models.experts import Experts
+from tinyllm.ops.routing import Routing
 from tinyllm_cuda import launch
 
+ROUTING = Routing(k=3, renormalise=True)
 CONFIG = tiny_config(
-    vocab_size=700, d_model=40, d_ff=24, n_heads=2, n_kv_heads=1, head_dim=64, qkv_bias=True
-)
+    vocab_size=700, d_model=40, d_ff=24, n_heads=2, n_kv_heads=1, head_dim=64, qkv_bias=True,
+    experts=Experts(n_experts=37, d_ff=300, first=1, routing=ROUTING),
+)  # fmt: skip
 PROMPT = np.random.default_rng(0).integers(0, 700, 70).tolist()
 UNIFORMS = (np.arange(12) + 0.5) / 12
 CUTS = (

@@ -21,7 +21,9 @@ from tinyllm.inference.decode import compiled_reader, decode_plan
 from tinyllm.inference.kv_cache import KVCache, RollingKVCache
 from tinyllm.inference.session import Session
 from tinyllm.models.decoder import decoder_forward
+from tinyllm.models.experts import Experts
 from tinyllm.ops.quantization import dequantize, quantize
+from tinyllm.ops.routing import Routing
 from tinyllm.params import nest
 from tinyllm_cuda.decode import compile_decode
 
@@ -33,6 +35,11 @@ def llama(**changes):
     """A tiny Llama whose sizes divide into nothing, with shared heads."""
     sizes = {"vocab_size": 37, "d_model": 32, "d_ff": 51, "norm_eps": 1e-5, **OF_HEADS}
     return tiny_config(**{**sizes, **changes})
+
+
+def mixtures(first=0, shared_d_ff=0, **routing):
+    routing = Routing(**{"k": 2, "renormalise": True, **routing})
+    return Experts(n_experts=5, d_ff=32, first=first, shared_d_ff=shared_d_ff, routing=routing)
 
 
 def stored(params, storage):
@@ -98,6 +105,14 @@ def test_stored_weights_give_what_their_widened_numbers_give(storage):
     expect_equal_steps(llama(d_ff=64), [1, 2, 3], [4, 5, 6, 7], storage=storage)
 
 
+@pytest.mark.parametrize("storage", ["float32", "bfloat16", "int8", "int4"])
+@pytest.mark.parametrize(("k", "renormalise", "first"), [(1, True, 0), (2, True, 1), (3, False, 0)])
+def test_a_mixture_of_experts_is_the_portable_code(k, renormalise, first, storage):
+    scale = 1.0 if renormalise else 2.5
+    experts = mixtures(first, k=k, renormalise=renormalise, scale=scale)
+    expect_equal_steps(llama(experts=experts), [1, 2, 3], [4, 5, 6, 7], storage=storage)
+
+
 @pytest.mark.parametrize("dtype", [BF16, np.float16])
 def test_a_cache_of_16_bits_is_as_near_as_its_rounding(dtype):
     """Keys and values are rounded once, by half a step: 2⁻⁸ of bfloat16, 2⁻¹¹ of float16."""
@@ -132,6 +147,7 @@ def test_reads_and_steps_may_take_turns():
         {"qk_norm": True}, {"attention_softcap": 2.0}, {"logit_softcap": 3.0}, {"qkv_clip": 0.5},
         {"embedding_scale": 2.0}, {"embedding_norm": True}, {"positions": POSITIONS["alibi"]},
         {"positions": POSITIONS["partial"]}, {"positions": POSITIONS["dynamic"]},
+        {"experts": mixtures(shared_d_ff=8)}, {"experts": mixtures(capacity=1.0)},
         {"n_heads": 32, "n_kv_heads": 1, "head_dim": 128}, {"head_dim": 5, "positions": None},
     ],
 )  # fmt: skip
@@ -254,7 +270,8 @@ def test_scores_that_are_not_finite_are_an_error(models):
         broken.generate([1, 2], max_tokens=4)
 
 
-def test_stories260k_tells_its_story_by_kernels():
+@pytest.mark.parametrize("tokens", [50, pytest.param(200, marks=pytest.mark.slow)])
+def test_stories260k_tells_its_story_by_kernels(tokens):
     """Greedy text, token for token, as long as the best token leads by more than rounding."""
     folder = data("models/stories260K")
     model = tinyllm.load(folder)
@@ -262,10 +279,11 @@ def test_stories260k_tells_its_story_by_kernels():
     emulated = tinyllm.model.Model(
         model.config, model.params, xp=EmulatedBackend(), tokenizer=model.tokenizer
     )
-    options = {"temperature": 0, "max_tokens": 200, "ignore_eos": True}
+    options = {"temperature": 0, "max_tokens": tokens, "ignore_eos": True}
     a, b = model.generate("", **options, logprobs=2), emulated.generate("", **options)
     gaps = [each.logprob - min(each.top.values()) for each in a.logprobs]
     sure = next((i for i, gap in enumerate(gaps) if gap < 1e-4), len(gaps))
     assert a.tokens[:sure] == b.tokens[:sure]
-    assert sure == 200
-    assert b.text.strip() == expected.strip()
+    assert sure == tokens
+    assert b.text
+    assert expected.startswith(b.text)

@@ -105,7 +105,7 @@ __device__ __forceinline__ int choose(const float *logits, int n, double u, cons
   float least = 0;
   double total = 0;  // of what top-p is a part of
   if (by_k && top_k <= THREADS) {  // the k best are as high as the k-th of the threads' best
-    low = cut(low, highest + 1, top_k, [&](u64 key) {
+    low = cut(low, min(n, THREADS), highest + 1, top_k, [&](u64 key) {
       const double count = block.sum(best >= key);
       return Measured{count, count};
     });
@@ -126,13 +126,13 @@ __device__ __forceinline__ int choose(const float *logits, int n, double u, cons
     return Measured{sum, block.sum(count)};
   };
   if (by_k) {
-    low = cut(low, highest + 1, top_k, [&](u64 key) {
+    low = cut(low, left, highest + 1, top_k, [&](u64 key) {
       const double count = measure(key).count;
       return Measured{count, count};
     });
     total = measure(low).amount;
   }
-  if (by_p) low = cut(low, highest + 1, top_p * total, measure);
+  if (by_p) low = cut(low, by_k ? top_k : left, highest + 1, top_p * total, measure);
   return draw(left, ids, u, room, [&](int id) {
     const float own = weight(id);
     return key_of(logits[id], id) >= low && own >= min_p ? own : 0.0f;

@@ -65,6 +65,11 @@ __device__ __forceinline__ int place(int i) {
   return (chunk / 32 * QUADS + q) * 128 + chunk % 32 * 4 + i % 4;
 }
 
+// How many places a vector of C numbers takes.
+__device__ __forceinline__ int place_end(int C) {
+  return (C + 32 * CHUNK - 1) / (32 * CHUNK) * 32 * CHUNK;
+}
+
 // sums[r] = row r · x for rows of C numbers, by a warp, each lane of which gets them; x lies in
 // shared memory by `place`. Rows that are not made of whole chunks are read number by number.
 template <int ROWS>
