@@ -166,6 +166,18 @@ def test_an_end_that_is_not_among_the_best_beams_is_not_put_aside():
     assert [hypothesis.tokens for hypothesis in found] == [(1, 0), (2, 0)]
 
 
+def test_poor_ends_do_not_keep_the_search_from_a_good_one():
+    """Each step an end is the second best of two; the text that goes on is far ahead of all."""
+    going, ending = np.log([0.06, 0.9, 0.04]), np.log([0.98, 0.01, 0.01])
+    rows = [going, going, ending, ending]
+
+    def step(parents, tokens):
+        return np.stack([rows.pop(0)] * len(tokens))
+
+    found = beam_search(going, step, beams=2, max_tokens=9, stop_tokens=[0], alpha=0.6)
+    assert found[0].tokens == (1, 1, 1, 0)
+
+
 def test_a_place_that_an_end_leaves_is_taken_by_the_next_best():
     logits = np.log([0.5, 0.2, 0.3])
     seen = []
@@ -209,7 +221,7 @@ def test_numbers_out_of_range_are_refused(wrong):
 @settings(max_examples=8)
 @given(st.integers(2, 5), st.sampled_from([0.0, 0.6, 1.0, 2.0]), st.integers(1, 6), rngs)
 def test_the_search_is_that_of_transformers(beams, alpha, max_tokens, rng):
-    """Which divides by n^α, and stops like this search with early_stopping."""
+    """Which divides by n^α, and stops like this search without early_stopping."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     config = transformers.LlamaConfig(
@@ -222,7 +234,7 @@ def test_the_search_is_that_of_transformers(beams, alpha, max_tokens, rng):
     prompt = rng.integers(1, 9, 3).tolist()
     theirs = model.generate(
         torch.tensor([prompt]), num_beams=beams, num_return_sequences=beams, do_sample=False,
-        early_stopping=True, length_penalty=alpha, max_new_tokens=max_tokens,
+        early_stopping=False, length_penalty=alpha, max_new_tokens=max_tokens,
         attention_mask=torch.ones(1, 3, dtype=torch.int64),
         return_dict_in_generate=True, output_scores=True,
     )  # fmt: skip

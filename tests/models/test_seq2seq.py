@@ -120,6 +120,30 @@ def test_published_sizes(values, count):
     assert count_parameters(config) - constant == count
 
 
+def test_what_files_of_published_translators_say():
+    """The keys and values of Helsinki-NLP/opus-mt-en-de."""
+    values = {
+        "_num_labels": 3, "activation_dropout": 0.0, "activation_function": "swish",
+        "add_bias_logits": False, "add_final_layer_norm": False,
+        "architectures": ["MarianMTModel"], "bad_words_ids": [[58100]], "bos_token_id": 0,
+        "classif_dropout": 0.0, "d_model": 512, "decoder_attention_heads": 8,
+        "decoder_ffn_dim": 2048, "decoder_layers": 6, "decoder_start_token_id": 58100,
+        "decoder_vocab_size": 58101, "encoder_attention_heads": 8, "encoder_ffn_dim": 2048,
+        "encoder_layers": 6, "eos_token_id": 0, "extra_pos_embeddings": 58101,
+        "forced_eos_token_id": 0, "is_encoder_decoder": True, "max_length": 512,
+        "max_position_embeddings": 512, "model_type": "marian", "normalize_before": False,
+        "normalize_embedding": False, "num_beams": 6, "num_hidden_layers": 6,
+        "pad_token_id": 58100, "scale_embedding": True, "share_encoder_decoder_embeddings": True,
+        "static_position_embeddings": True, "vocab_size": 58101,
+    }  # fmt: skip
+    config = understand(KeyReader(values, "config.json"))
+    assert (config.decoder.mlp, config.pad_id, config.start_id) == ("silu", 58100, 58100)
+    table, D, F = 58101 * 512, 512, 2048
+    attention, mlp, norm = 4 * D * (D + 1), 2 * D * F + D + F, 2 * D
+    layers = 6 * (attention + mlp + 2 * norm) + 6 * (2 * attention + mlp + 3 * norm)
+    assert count_parameters(config) == table + 58101 + layers
+
+
 def test_an_encoder_decoder_is_for_translation():
     config = example_config("t5")
     require_use(config, "translate")

@@ -51,9 +51,10 @@ def beam_search(
     """Return the best continuations that were found, at most `beams`, the best first.
 
     Each step puts every token behind every beginning and keeps the likeliest `beams` of them. Those
-    that end among these are put aside. The search is over when `beams` have ended, or at
-    `max_tokens`, where beginnings compete with what has ended. `logits` (V,) are those after the
-    prompt. With one beam this is greedy decoding; with as many as there are texts it misses none.
+    that end among these are put aside. The search is over when `beams` have ended and no beginning
+    is ahead of any of these, by the score that it has so far; or at `max_tokens`, where beginnings
+    compete with what has ended. `logits` (V,) are those after the prompt. With one beam this is
+    greedy decoding; with as many as there are texts it misses none.
     Raises UsageError for a number out of its range, and TinyllmError where a score is NaN or no
     token may be chosen.
     """
@@ -77,13 +78,17 @@ def beam_search(
             found.append(
                 Hypothesis(tokens=text, logprob=total, score=total / divisor, ended=bool(ends[i]))
             )
-        if last or len(found) >= beams or not going.size:
+        found = sorted(found, key=lambda hypothesis: -hypothesis.score)[:beams]
+        if last or not going.size:
+            break
+        first = float(scores[parents[going[0]], tokens[going[0]]]) / divisor
+        if len(found) == beams and first <= found[-1].score:
             break
         parents, tokens = parents[going], tokens[going]
         texts = [(*texts[p], int(t)) for p, t in zip(parents, tokens, strict=True)]
         totals = scores[parents, tokens]
         logits = step(parents, tokens)
-    return sorted(found, key=lambda hypothesis: -hypothesis.score)[:beams]
+    return found
 
 
 def _log_probs(logits: Any) -> Any:

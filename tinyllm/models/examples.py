@@ -120,6 +120,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                     "tie_word_embeddings": False},
     "roberta": {**_ENCODER, "pad_token_id": 1},
     "marian": {**_BART, "scale_embedding": True, "activation_function": "relu"},
+    "marian-swish": {**_BART, "scale_embedding": True, "activation_function": "swish"},
     "bart": _BART,
     "t5": _T5,
     "t5-v1.1": {**_T5, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},

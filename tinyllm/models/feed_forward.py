@@ -69,6 +69,7 @@ FEED_FORWARDS = {
     "geglu": _gated(GELU),
     "geglu_tanh": _gated(GELU_TANH),
     "relu": _plain(RELU),
+    "silu": _plain(SILU),
     "gelu": _plain(GELU),
     "gelu_tanh": _plain(GELU_TANH),
     "gelu_bloom": _plain(GELU_BLOOM),

@@ -21,11 +21,12 @@ from tinyllm.models.seq2seq_config import (
 from tinyllm.models.stored import Names
 
 LARGEST = 2**24
-_ACTS = {"gelu": "gelu", **PLAIN}
+_ACTS = {"gelu": "gelu", **PLAIN, "swish": "silu", "silu": "silu"}
 _HARMLESS = HARMLESS | {
     "activation_dropout", "classifier_dropout", "classif_dropout", "decoder_layerdrop",
     "decoder_start_token_id", "dropout", "dropout_rate", "early_stopping", "encoder_layerdrop",
-    "forced_bos_token_id", "forced_eos_token_id", "force_bos_token_to_be_generated",
+    "extra_pos_embeddings", "forced_bos_token_id", "forced_eos_token_id",
+    "force_bos_token_to_be_generated",
     "gradient_checkpointing", "init_std", "initializer_factor", "is_encoder_decoder",
     "length_penalty", "max_length", "min_length", "no_repeat_ngram_size", "num_beams",
     "num_hidden_layers", "output_past", "prefix", "task_specific_params", "bad_words_ids",

@@ -30,4 +30,5 @@ def tied_embedding_backward(
     dhead (V, D), which is used up: a large table's gradient is not made a second time
     """
     ids, _ = saved
+    dhead = dhead if dhead.dtype == dy.dtype else xp.astype(dhead, dy.dtype)
     return None, xp.add_rows(dhead, ids, rows(xp, dy))
