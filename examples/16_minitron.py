@@ -7,7 +7,8 @@ cannot be run here.
 
 Half of the feed-forward neurons go, or half of the blocks. What is left is trained on the same
 tokens by KL, by the cross-entropy of the text (CE), by both, and as a new model from random weights
-by CE. Expected: pruned and taught is better than from scratch; narrower is better than shallower,
+by CE. (Half of the neurons leave more parameters than half of the blocks do: the table has both
+counts.) Expected: pruned and taught is better than from scratch; narrower is better than shallower,
 where both were trained again; and KL alone is at least as good as CE.
 
     python examples/16_minitron.py --quick

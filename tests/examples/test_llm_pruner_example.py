@@ -25,13 +25,13 @@ def test_by_the_loss_ranks_agree_with_the_cost_and_by_chance_they_do_not(out):
     assert list(ranks) == ["element1", "element2", "mix", "vector", "l1", "l2", "random"]
     assert ranks["element1"] > 0.4
     assert ranks["element1"] > ranks["random"] + 0.2
-    for _, _, numbers in rows:
-        quarter, half, with_quarter, with_half = map(float, re.findall(r"(\d+\.\d+) ±", numbers))
+    for name, _, numbers in rows:
+        quarter, half, recovered = map(float, re.findall(r"(\d+\.\d+) ±", numbers))
         assert quarter < half
-        assert with_quarter < quarter
-        assert with_half < half
+        assert recovered < quarter + 0.005  # where nothing was lost, nothing can be won back
+        assert name != "random" or recovered < quarter
 
 
 def test_it_ends_in_verdicts(out):
-    assert len(re.findall(r": (?:not )?reproduced", out)) == 8
+    assert len(re.findall(r": (?:not )?reproduced", out)) == 7
     assert out.endswith("cannot be tested at this scale\n")
