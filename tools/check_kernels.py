@@ -114,15 +114,16 @@ def launches(architecture: int) -> list[Launch]:
 
         return SimpleNamespace(get_function=get_function)
 
-    device = Device(
-        raw_module=raw_module,
-        xp=np,
-        architecture=architecture,
-        shared_memory=SHARED_MEMORY[architecture] * 1024,
-        tensor_map=lambda *arguments: np.zeros(1, "V128"),
-    )
-    for run in RUNS:
-        run(device)
+    for tensor_map in (lambda *arguments: np.zeros(1, "V128"), None):
+        device = Device(
+            raw_module=raw_module,
+            xp=np,
+            architecture=architecture,
+            shared_memory=SHARED_MEMORY[architecture] * 1024,
+            tensor_map=tensor_map,
+        )
+        for run in RUNS:
+            run(device)
     return list(noted)
 
 

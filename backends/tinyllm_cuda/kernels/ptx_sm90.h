@@ -1,7 +1,7 @@
 // Hopper's instructions (sm_90a) as functions: mbarrier, TMA, named barriers, wgmma, setmaxnreg
 // (PTX ISA 8.0, 9.7). A warpgroup is four warps, of which each has 16 of a product's 64 rows.
 //
-// With FP8 the factors of products are of e4m3, 8 bits, and what multiplies rows has them as columns.
+// With FP8 the factors of products are of e4m3, 8 bits, and rows of both are what is summed over.
 #pragma once
 #include <ptx_sm80.h>
 #ifdef FP8
