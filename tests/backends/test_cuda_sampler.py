@@ -107,6 +107,17 @@ def test_scores_that_are_not_finite_give_no_token(bad, temperature):
     assert draw("forward", logits, 0.5, Sampling(temperature=temperature)) == -1
 
 
+@pytest.mark.parametrize("u", [0.0, 0.5, np.nextafter(1, 0)])
+def test_the_ends_of_the_unit_interval_draw_what_may_be_drawn(u):
+    logits = np.zeros(1000, np.float32)
+    for only in (0, 999):
+        logits[only] = 4
+        for min_p in (0.5, 1.0):
+            sampling = Sampling(temperature=1.0, top_p=1.0, min_p=min_p)
+            assert draw("forward", logits, u, sampling) == only
+        logits[only] = 0
+
+
 def test_minus_zero_equals_zero_and_the_lowest_id_wins():
     logits = np.array([-1, -0.0, 0.0, -0.0], np.float32)
     assert draw("forward", logits, 0.5, Sampling(temperature=0)) == 1

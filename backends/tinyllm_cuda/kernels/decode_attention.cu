@@ -15,7 +15,7 @@ typedef Number<KV_FORMAT> Kept;
 #define AT_ONCE 2                 // keys that a group reads before it looks at any
 #define TILE (GROUPS * AT_ONCE)   // keys
 #define PART (D + 2)              // o, the maximum m, the sum l
-#define NONE (-1e30f)             // less than any score
+#define NONE (-1e30f)             // less than any score: next to one it weighs 0
 
 struct __align__(sizeof(Kept::Bits) * VECTOR) Vector {
   Kept::Bits numbers[VECTOR];
@@ -112,7 +112,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
       for (int e = 0; e < PER; e++) o_i[h][e] *= rescale;
 #pragma unroll
       for (int u = 0; u < AT_ONCE; u++) {
-        const float p = s[u][h] == NONE ? 0 : exp2f(s[u][h] - m_new);
+        const float p = exp2f(s[u][h] - m_new);
         l_i[h] += p;
 #pragma unroll
         for (int e = 0; e < PER; e++) o_i[h][e] += p * x[u][e];
