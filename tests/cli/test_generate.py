@@ -193,6 +193,12 @@ def test_an_answer_ends_where_the_models_context_ends(model, loaded, capsys):
     assert f"generated {room} tok" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flag", ["--echo", "--no-stream"])
+def test_json_has_the_prompt_and_comes_whole(capsys, flag):
+    line = refused(main, ["-m", "nowhere", "ab", "--json", flag], capsys)
+    assert line == f"{flag} is not read with --json: leave it out"
+
+
 def test_a_number_is_refused_before_anything_is_loaded(capsys):
     assert "top_k is -1" in refused(main, ["-m", "nowhere", "ab", "--top-k=-1"], capsys)
 

@@ -443,7 +443,6 @@ def test_the_weights_to_start_from_are_not_replaced(text, model, tmp_path, capsy
     assert files(tmp_path / "mine") == files(model)
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_run_that_goes_astray_ends_with_1_and_says_where(text, model, tmp_path, capsys):
     from tinyllm.checkpoints import read_tensors, write_tensors
 
