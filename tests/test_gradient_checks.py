@@ -102,6 +102,13 @@ def test_names_that_are_not_there_are_refused():
         check_gradients(example_config("gru"), only=("q_proj",))
 
 
+def test_what_has_no_gradient_is_refused():
+    with pytest.raises(UsageError, match="the model is of type str, expected a Model or a config"):
+        check_gradients("x")
+    with pytest.raises(UsageError, match="rounded weights have no gradient"):
+        check_gradients(tinyllm.load(storage="int8"))
+
+
 def rng(seed):
     return np.random.default_rng(seed)
 

@@ -65,7 +65,8 @@ def describe(name_or_path: str | os.PathLike[str] | None = None) -> dict[str, An
         except ConfigError as error:
             problems.append(str(error))
         else:
-            described |= describe_config(config) | {"unread_keys": keys.unread()}
+            unread = [] if layout == "llama2c" else keys.unread()  # whose file has no keys
+            described |= describe_config(config) | {"unread_keys": unread}
     if config and tensors is not None and layout == "hf":
         _check_plan(tensors, config, plain(path), problems)
     if layout == "hf":

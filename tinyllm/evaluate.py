@@ -20,14 +20,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinyllm.cli.arguments import add_common, add_model, load_model, whole
+from tinyllm.cli.arguments import add_common, add_model, load_model, refuse_unread, whole
 from tinyllm.cli.command import Parser, run_command
 from tinyllm.cli.judging import json_line, masked_main, require_output, translation_main
 from tinyllm.cli.parts import run_part
 from tinyllm.cli.terminal import Messages
-from tinyllm.cli.text_input import read_text_file
-from tinyllm.errors import UsageError
+from tinyllm.cli.text_input import read_text_file, separator
 from tinyllm.shown import plain
+from tinyllm.training.documents import MARKER, prose
 
 if TYPE_CHECKING:
     from tinyllm.evaluation import Choices, Perplexity
@@ -46,7 +46,6 @@ _CHOICES = """Say how often a model prefers the right one of several continuatio
 Each line of FILE is {"prompt": TEXT, "choices": [TEXT, TEXT, …], "answer": INDEX},
 where a choice begins with its own space, or has HellaSwag's keys.
 """
-_SEPARATOR = "<|endoftext|>"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,8 +70,8 @@ def perplexity_main(argv: Sequence[str]) -> int:
         "--stride", type=whole, metavar="S", help="for stride (default: half the context)"
     )
     parser.add_argument(
-        "--separator", default=_SEPARATOR, metavar="TEXT",
-        help=f"for doc: what stands between documents (default: {_SEPARATOR})",
+        "--separator", type=separator, default=MARKER, metavar="TEXT",
+        help=rf"for doc: what stands between documents, \n\n, say (default: {MARKER})",
     )  # fmt: skip
     parser.add_argument(
         "--bos", action=argparse.BooleanOptionalAction,
@@ -81,6 +80,10 @@ def perplexity_main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--eos", action=argparse.BooleanOptionalAction,
         help="score EOS at the end, too (default: in doc, if there is one)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-tokens", type=whole, metavar="N",
+        help="how many tokens are read; what is behind them is left (default: all)",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_common(parser)
@@ -102,10 +105,15 @@ def print_perplexity(args: argparse.Namespace, messages: Messages) -> int:
     from tinyllm.evaluation import measure_perplexity
 
     require_output()
+    where = f"by the protocol {args.protocol}"
+    refuse_unread(
+        args, (args.protocol != "doc", where, ["separator"]),
+        (args.protocol != "stride", where, ["stride"]),
+    )  # fmt: skip
     documents = [read_text_file(args.text)]
+    if args.protocol != "doc" and MARKER in documents[0]:
+        messages.note(f"note: {prose('--protocol doc parts documents there')}")
     if args.protocol == "doc":
-        if not args.separator:
-            raise UsageError("--separator is empty; expected the text between two documents")
         parts = [part.strip("\n") for part in documents[0].split(args.separator)]
         documents = [part for part in parts if part.strip()]
     found = measure_perplexity(
@@ -116,6 +124,7 @@ def print_perplexity(args: argparse.Namespace, messages: Messages) -> int:
         stride=args.stride,
         bos=args.bos,
         eos=args.eos,
+        max_tokens=args.max_tokens,
         report=messages.status,
     )
     messages.clear()

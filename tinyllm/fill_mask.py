@@ -25,8 +25,8 @@ from tinyllm.errors import UsageError
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = Parser(prog="python -m tinyllm.fill_mask", description=__doc__)
-    add_prompt(parser)
-    add_model(parser)
+    add_prompt(parser, "the text with a mask in it")
+    add_model(parser, "fill-mask")
     group = parser.add_argument_group("output")
     group.add_argument(
         "--top", type=whole, default=5, metavar="N", help="tokens for each mask (default: 5)"

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tinyllm.cli import color
-from tinyllm.cli.arguments import add_color, add_common, add_model, load_model, whole
+from tinyllm.cli.arguments import add_color, add_common, add_model, load_model, refuse_unread, whole
 from tinyllm.cli.command import Parser, run_command
 from tinyllm.cli.generation import add_choice, add_template, choose_template, generation_options
 from tinyllm.cli.report import json_line, prompt_lines, stats_line
@@ -88,6 +88,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
             raise UsageError(f"{flag} is {value}, expected at least 1")
     if args.raw and (args.template or args.system is not None):
         raise UsageError("--raw means no template, so --template and --system have no use with it")
+    refuse_unread(args, (args.json, "with --json", ["echo", "no_stream"]))
     if args.logprobs is not None and not args.json:
         raise UsageError("--logprobs are printed with --json only")
     return generation_options(args, logprobs=args.logprobs)

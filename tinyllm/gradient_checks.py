@@ -18,9 +18,10 @@ import numpy as np
 from tinyllm.backend import Array, Backend, get_backend
 from tinyllm.central_differences import gradient_error
 from tinyllm.errors import UsageError
-from tinyllm.models.architecture import architecture
+from tinyllm.models.architecture import ARCHITECTURES, architecture
 from tinyllm.models.balance import Balance
 from tinyllm.models.examples import random_params
+from tinyllm.models.storage import BITS
 from tinyllm.ops.examples import CONSTANTS, EXAMPLES, Pair, pairs
 from tinyllm.params import nest
 
@@ -85,11 +86,16 @@ def check_gradients(
     for sample in range(samples):
         rng = np.random.default_rng([seed, sample])
         if hasattr(model, "params"):
+            if any(p.dtype in BITS for p in model.params.values()):
+                raise UsageError("rounded weights have no gradient: load without `storage`")
             backend, config = model.xp, model.config
             params = {name: backend.to_numpy(p) for name, p in model.params.items()}
-        else:
+        elif type(model) in ARCHITECTURES:
             backend, config = xp or get_backend("numpy"), model
             params = random_params(config, rng)
+        else:
+            kind = type(model).__name__
+            raise UsageError(f"the model is of type {kind}, expected a Model or a config")
         params = {name: np.asarray(p, np.float64) for name, p in params.items()}
         for name, error in _model_errors(backend, config, params, rng, only).items():
             errors[name] = _worse(errors.get(name, 0.0), error)

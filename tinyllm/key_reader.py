@@ -11,10 +11,6 @@ REQUIRED: Any = object()  # a default: the key must be there
 LARGEST = sys.float_info.max  # JSON has whole numbers beyond it
 
 
-class MissingKeyError(ConfigError):
-    """A key is not there that must be."""
-
-
 class KeyReader:
     """A JSON object that remembers which of its keys were read.
 
@@ -24,6 +20,7 @@ class KeyReader:
 
     def __init__(self, values: dict[str, Any], where: str) -> None:
         self.values, self.where, self._read = values, where, set[str]()
+        self.missing: str | None = None  # what was asked for in vain
 
     def get(self, key: str) -> Any:
         """Return the raw value, or None."""
@@ -97,5 +94,6 @@ class KeyReader:
         if value is not None:
             return value
         if default is REQUIRED:
-            raise MissingKeyError(f"{self.where}: {key} is missing")
+            self.missing = key
+            raise ConfigError(f"{self.where}: {key} is missing")
         return default

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -36,6 +37,7 @@ from tinyllm.models.architecture import Config, architecture, require_use, under
 from tinyllm.models.config_json import read_eos
 from tinyllm.models.cost import check_memory, memory_needed
 from tinyllm.models.encoder_config import EncoderConfig
+from tinyllm.models.positions import Learned
 from tinyllm.models.seq2seq import Pair
 from tinyllm.models.seq2seq_config import Seq2SeqConfig
 from tinyllm.models.storage import BITS, STORAGES
@@ -240,6 +242,7 @@ class Model:
             raise UsageError("there is no prompt")
         context = self.config.max_seq_len if chosen.context is None else chosen.context
         room = [check_room(len(row), chosen.max_tokens, context) for row in ids]
+        self._check_reach(max(len(row) + more for row, more in zip(ids, room, strict=True)))
         seed = secrets.randbits(32) if chosen.seed is None else chosen.seed
         rows = [
             Row(
@@ -324,10 +327,16 @@ class Model:
             if self.tokenizer is None:
                 raise UsageError("the model's folder has no tokenizer: give token ids as prompt")
             ids = self.tokenizer.encode(prompt, bos=self.tokenizer.add_bos)
+        elif isinstance(prompt, bytes | bytearray):
+            raise UsageError("the prompt is bytes, expected a text or token ids: decode it first")
         else:
             ids = self._host_tokens([list(prompt)])[0].tolist()
         if not ids:
-            raise UsageError("the prompt is empty, and this model has no BOS token to begin with")
+            bos = self.config.bos_id if self.tokenizer is None else self.tokenizer.bos_id
+            begin = "this model has no BOS token to begin with"
+            if bos is not None:
+                begin = f"no BOS comes before ids by itself: give [{bos}] to begin with it"
+            raise UsageError(f"the prompt is empty, and {begin}")
         return ids
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -350,6 +359,22 @@ class Model:
         write_checkpoint(folder, config_json, stored_tensors(host, self.config), generation)
         if self.tokenizer is not None:
             self.tokenizer.save(os.fspath(folder))
+
+    def _check_reach(self, tokens: int) -> None:
+        """Refuse texts of more tokens than there are positions; warn beyond the config's."""
+        longest = self.config.max_seq_len
+        if tokens <= longest:
+            return
+        if isinstance(getattr(self.config, "positions", None), Learned):
+            raise UsageError(
+                f"prompt and answer may have {tokens} tokens, and the model has no positions "
+                f"beyond {longest}: expected a smaller context or max_tokens"
+            )
+        warnings.warn(
+            f"prompt and answer may have {tokens} tokens, and the model was made for {longest}: "
+            f"what it says beyond them may be poor",
+            stacklevel=4,
+        )
 
     def _tree(self) -> dict[str, Any]:
         """Return the parameters nested, anew where one was replaced."""

@@ -26,8 +26,8 @@ from tinyllm.errors import UsageError
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = Parser(prog="python -m tinyllm.translate", description=__doc__)
-    add_prompt(parser)
-    add_model(parser)
+    add_prompt(parser, "the text to translate, line by line")
+    add_model(parser, "translate")
     group = parser.add_argument_group("search")
     group.add_argument(
         "--beams", type=whole, default=4, metavar="N", help="texts to follow at once (default: 4)"

@@ -1,5 +1,7 @@
 """Folders that hold no weights that can be read, by name, each with what its refusal says."""
 
+import io
+
 import numpy as np
 
 INDEX = "model.safetensors.index.json"
@@ -35,6 +37,10 @@ STRUCTURES = {
     "over 16 MiB": (" " * (2**24 + 1), "larger than"),
 }
 
+_archive = io.BytesIO()
+np.savez(_archive, weights=np.ones(3))
+NPZ = _archive.getvalue()
+
 FOREIGN = {
     "pytorch_model.bin": (b"PK\x03\x04", "'pytorch_model.bin' is a PyTorch pickle"),
     "consolidated.00.pth": (b"?", "save_pretrained"),
@@ -42,6 +48,7 @@ FOREIGN = {
     "x.ckpt": (b"?", "PyTorch pickle"),
     "model.Q4.gguf": (b"GGUF", "Hugging Face folder"),
     "weights.npz": (b"PK\x05\x06", "NumPy archive"),
+    "renamed.pt": (NPZ, "'renamed.pt' is a NumPy archive"),
     "stories.bin": (
         np.array([64, 172, 5, 8, 4, 512, 512, 1], "<i4").tobytes(),
         "tinyllm.convert",

@@ -39,10 +39,11 @@ def test_attention_has_a_row_for_every_kind_at_every_length(rows):
 )
 def test_operations_count_the_scores_that_are_seen(rows, words, scores):
     sizes = ["--heads", 2, "--kv-heads", 1, "--head-dim", 4, "--batch", 3]
-    for backward, products in (([], 2), (["--backward"], 7)):
-        (row,) = rows(
-            "attention", "-p", 8, "-r", 1, "--kinds", "backend", *sizes, *words, *backward
-        )
+    for kind, backward, products in (
+        ("backend", [], 2), ("backend", ["--backward"], 7), ("flash", ["--backward"], 7),
+        ("formula", [], 2), ("formula", ["--backward"], 6),
+    ):  # fmt: skip
+        (row,) = rows("attention", "-p", 8, "-r", 1, "--kinds", kind, *sizes, *words, *backward)
         operations = row["GFLOP/s"] * 1e9 * row["milliseconds"] * 1e-3
         assert operations == pytest.approx(2 * products * 3 * 2 * 4 * scores)
 
@@ -92,6 +93,16 @@ def test_decoding_says_how_fast_and_how_much_it_reads(model, rows):
     reads = {row["tokens"]: 1e9 * row["GB/s"] / row["decode tok/s"] for row in found}
     assert reads[9] - reads[4] == pytest.approx(5 * 2 * 2 * 2 * 4 * 4)  # 2 L K d of 4 bytes each
     assert all(row["prefill tok/s"] > 0 for row in found)
+
+
+def test_decoding_leaves_out_what_does_not_fit_the_context(model, capsys):
+    words = ["decode", "-m", str(model), "-r", "1", "-n", "20", "-p", "80,81"]
+    assert main([*words, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["tokens"] for line in out.splitlines()] == [80]
+    assert err == "81 tokens: left out, for with 20 more they are beyond the model's 100\n"
+    said = refused(main, [*words[:-1], "99", "-q"], capsys)
+    assert said == "no length fits: the model reads 100 tokens, expected a shorter -p or -n"
 
 
 def test_a_table_a_file_and_a_picture(model, tmp_path, capsys):

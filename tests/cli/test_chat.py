@@ -134,7 +134,8 @@ def test_old_messages_are_forgotten_on_request_only(talk):
     text = "the in the\n" * 4
     code, out, err = talk(text)
     assert (code, out.count("\n")) == (2, 3)
-    assert "the context 100: no room for an answer" in err or "the prompt has" in err
+    assert "the conversation has" in err
+    assert "and the context 100: no room for an answer; --trim forgets the oldest" in err
     code, out, err = talk(text, "--trim", "--stats")
     assert (code, out.count("\n")) == (0, 4)
     assert all(int(n) <= 100 for n in re.findall(r"ctx (\d+)/100", err))

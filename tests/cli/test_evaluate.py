@@ -13,6 +13,7 @@ from tinyllm.evaluate import main
 from tinyllm.evaluation import answer_choices, measure_perplexity, read_questions
 
 TEXT = "the the in é\n<|endoftext|>\nin the the 😀\n<|endoftext|>\n \n"
+PLAIN = TEXT.replace("<|endoftext|>\n", "")
 QUESTIONS = '{"prompt": "the", "choices": [" the", " in"], "answer": 1}\n'
 
 
@@ -38,8 +39,9 @@ def out(model, capsys):
 
 @pytest.mark.parametrize("protocol", ["chunk", "stride"])
 def test_perplexity_is_the_librarys(out, loaded, text, protocol):
+    text.write_text(PLAIN)
     words = ["--text", text, "--protocol", protocol, "--context", 16]
-    found = measure_perplexity(loaded, [TEXT], protocol=protocol, context=16)
+    found = measure_perplexity(loaded, [PLAIN], protocol=protocol, context=16)
     assert json.loads(out("perplexity", *words, "--json")) == asdict(found)
     line, rest = out("perplexity", *words).splitlines()
     assert line.startswith(f"perplexity {found.ppl:.4f}: {found.nll:.4f} nats a token, ")
@@ -59,8 +61,28 @@ def test_documents_stand_between_separators_without_line_breaks(out, loaded, tex
     assert "of 3 texts" in said
 
 
+def test_marks_between_documents_that_are_read_as_prose_are_told(model, text, capsys):
+    assert main(["perplexity", "-m", str(model), "--text", str(text)]) == 0
+    assert capsys.readouterr().err == (
+        "note: the text has <|endoftext|>, which is read as prose: --protocol doc parts documents "
+        "there\n"
+    )
+
+
+@pytest.mark.parametrize("protocol", ["chunk", "stride", "doc"])
+def test_no_more_than_so_many_tokens_are_read(out, loaded, text, protocol):
+    text.write_text(PLAIN if protocol != "doc" else TEXT)
+    words = ["--text", text, "--protocol", protocol, "--json", "--max-tokens", 5]
+    found = json.loads(out("perplexity", *words))
+    assert found["tokens_scored"] == 4
+    ids = loaded.tokenizer.encode("the the in é\n", bos=True, eos=protocol == "doc")[:5]
+    scores = loaded.logprobs([ids[:-1]], [ids[1:]])
+    assert found["nll"] == pytest.approx(-scores.mean(), rel=1e-5)
+
+
 def test_what_is_no_number_is_null(out, text, monkeypatch):
-    monkeypatch.setattr("tinyllm.evaluation.perplexity._exp", lambda nll: math.inf)
+    monkeypatch.setattr("tinyllm.evaluation.perplexity.exp_or_inf", lambda nll: math.inf)
+    text.write_text(PLAIN)
     assert json.loads(out("perplexity", "--text", text, "--json"))["ppl"] is None
     text.write_text("")
     said = out("perplexity", "--text", text, "--eos")
@@ -91,10 +113,12 @@ BAD = {
     "not UTF-8": (["perplexity", "--text", "binary"], "binary: is not UTF-8 at byte 3"),
     "a context of one": (["perplexity", "--text", "t", "--context", "1"], "context is 1, expected"),
     "a context beyond": (["perplexity", "--text", "t", "--context", "101"], "expected 2 to 100"),
-    "a stride for chunks": (["perplexity", "--text", "t", "--stride", "5"], "for the protocol"),
+    "a stride for chunks": (["perplexity", "--text", "t", "--stride=5"], "--stride is not read"),
     "an empty separator": (
-        ["perplexity", "--text", "t", "--protocol", "doc", "--separator="], "--separator is empty",
+        ["perplexity", "--text", "t", "--protocol", "doc", "--separator="], "--separator: is empty",
     ),
+    "a separator for chunks": (["perplexity", "--text", "t", "--separator=x"], "--separator is no"),
+    "one token": (["perplexity", "--text", "t", "--max-tokens", "1"], "fewer than two tokens"),
     "a protocol": (["perplexity", "--text", "t", "--protocol", "x"], "invalid choice: 'x'"),
     "a bad line": (["choices", "t"], "t: line 1 is not JSON"),
     "no line": (["choices", "empty"], "empty: has no questions"),
@@ -108,7 +132,7 @@ def test_what_cannot_be_is_one_line(model, tmp_path, capsys, monkeypatch, case):
     (tmp_path / "empty").write_bytes(b"")
     (tmp_path / "binary").write_bytes(b"the\xff")
     words, says = BAD[case]
-    model_flag = ["-m", model] if len(words) > 1 else []
+    model_flag = ["-m", model, "-q"] if len(words) > 1 else []
     assert says in refused(main, [*words, *model_flag], capsys)
 
 

@@ -46,7 +46,7 @@ COMMANDS = {  # what each is for, and its words; M is the model, T a text, O a f
     ),
     "info": ("any", info, ["M"]),
     "convert": ("any", convert, ["M", "O"]),
-    "bench": ("generate", bench, ["decode", "-m", "M", "--lengths", "4"]),
+    "bench": ("generate", bench, ["decode", "-m", "M", "--lengths", "4", "-n", "8"]),
 }  # fmt: skip
 
 
@@ -113,4 +113,6 @@ def test_pruning_is_for_decoders(model, words, capsys):
     if use_of(model) == "generate" and model.name != "lstm":
         assert prune(template) == 0
     else:
-        assert "decoder" in refused(prune, template, capsys)
+        assert f"is for decoders, and the model is a {model.name}" in refused(
+            prune, template, capsys
+        )

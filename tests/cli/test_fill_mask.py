@@ -118,6 +118,7 @@ def test_what_an_encoder_is_not_for_is_refused(bert, command, words, tmp_path, c
 
 BAD = {
     "no mask": (["the cat"], "there is no [MASK] in the text"),
+    "no model": (["[MASK]", "-m", None], "give -m a BERT's folder"),
     "no guesses": (["[MASK]", "--top", "0"], "--top is 0"),
     "too long": (["[MASK] " + "the " * 20], "the text has 23 tokens; this model reads 1 to 16"),
 }
@@ -125,7 +126,17 @@ BAD = {
 
 @pytest.mark.parametrize(("words", "says"), BAD.values(), ids=BAD.keys())
 def test_bad_input_is_one_line(bert, words, says, capsys):
-    assert says in refused(main, [*words, "-m", bert], capsys)
+    words = words[:-2] if words[-1] is None else [*words, "-m", bert]
+    assert says in refused(main, words, capsys)
+
+
+def test_help_speaks_of_what_there_is(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the text with a mask in it; - reads" in said
+    assert "a BERT's folder" in said
+    assert "ships" not in said
 
 
 def test_a_decoder_fills_no_masks(model, capsys):

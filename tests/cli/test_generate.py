@@ -149,7 +149,8 @@ BAD_NUMBERS = {
     "--dtype=float16": "invalid choice: 'float16'",
     "--backend=tpu": "invalid choice: 'tpu'",
     "--tie=maybe": "invalid choice: 'maybe'",
-    "--tempera=1": "unrecognized arguments: --tempera=1",
+    "--tempera=1": "unrecognized arguments: --tempera=1; did you mean --temperature?",
+    "--zzz": "unrecognized arguments: --zzz; a value that begins with - is written",
 }
 
 
@@ -159,11 +160,11 @@ def test_a_bad_value_is_one_line(model, capsys, flag):
 
 
 AT_THE_LIMIT = [
-    "--temperature=0", "--temperature=1e-8", "--temperature=1e30", "--top-k=0", "--top-k=1",
-    "--top-k=999", "--top-p=1", "--top-p=1e-9", "--min-p=0", "--min-p=1", "--max-tokens=0",
-    f"--max-tokens={10**30}", "--repetition-penalty=1e-9", "--repetition-penalty=1e9",
-    "--repeat-last-n=0", "--seed=0", f"--seed={2**64 - 1}", "--ctx=4", "--logit-bias=0=1",
-    "--logit-bias=290=-inf", "--stop=a text longer than the answer",
+    "--temperature=0", "--temperature=1e-320", "--temperature=1e-8", "--temperature=1e30",
+    "--top-k=0", "--top-k=1", "--top-k=999", "--top-p=1", "--top-p=1e-9", "--min-p=0", "--min-p=1",
+    "--max-tokens=0", f"--max-tokens={10**30}", "--repetition-penalty=1e-9",
+    "--repetition-penalty=1e9", "--repeat-last-n=0", "--seed=0", f"--seed={2**64 - 1}", "--ctx=4",
+    "--logit-bias=0=1", "--logit-bias=290=-inf", "--stop=a text longer than the answer",
 ]  # fmt: skip
 
 
@@ -190,6 +191,12 @@ def test_an_answer_ends_where_the_models_context_ends(model, loaded, capsys):
     answer(model, "ab", "--ignore-eos", "--stats", "-n", "1000")
     room = loaded.config.max_seq_len - len(loaded.encode_prompt("ab"))
     assert f"generated {room} tok" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--echo", "--no-stream"])
+def test_json_has_the_prompt_and_comes_whole(capsys, flag):
+    line = refused(main, ["-m", "nowhere", "ab", "--json", flag], capsys)
+    assert line == f"{flag} is not read with --json: leave it out"
 
 
 def test_a_number_is_refused_before_anything_is_loaded(capsys):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cli.commands import in_terminal, refused, run, variant
+from tinyllm.convert import main as convert
 from tinyllm.info import main, rows
 from tinyllm.models.description import describe_config
 from tinyllm.models.examples import example_config
@@ -62,6 +63,14 @@ def test_a_problem_is_told_with_the_rest_and_by_the_exit_code(model, tmp_path, c
     assert "heads " in out
     answer(folder, "--json", code=1)
     assert len(json.loads(capsys.readouterr().out)["problems"]) == 1
+
+
+def test_a_llama2c_file_has_no_keys_that_could_be_unread(model, tmp_path, capsys):
+    assert convert([str(model), str(tmp_path / "a.bin"), "-q"]) == 0
+    answer(tmp_path / "a.bin")
+    assert "unread" not in capsys.readouterr().out
+    answer(tmp_path / "a.bin", "--json")
+    assert json.loads(capsys.readouterr().out)["unread_keys"] == []
 
 
 @pytest.mark.parametrize("name", json.loads(PUBLISHED.read_text()))

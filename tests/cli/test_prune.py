@@ -18,6 +18,7 @@ from tinyllm.checkpoints import read_config, read_weights, write_checkpoint
 from tinyllm.compression.calibration import calibration_tokens
 from tinyllm.compression.depth import fit_maps_to_dense, logits_with
 from tinyllm.compression.report import _curves
+from tinyllm.evaluate import main as evaluate
 from tinyllm.generate import main as generate
 from tinyllm.params import nest
 from tinyllm.prune import main
@@ -66,7 +67,7 @@ def test_half_of_every_row_goes_and_the_rest_keeps_its_bytes(model, text, tmp_pa
 def test_the_report_says_what_was_done_and_how_well_it_went(model, text, tmp_path, capsys):
     out = tmp_path / "out"
     prune(
-        "-m", model, "--method=magnitude", "--sparsity=0.29", "--compare=row", "--calib", text,
+        "-m", model, "--method=wanda", "--sparsity=0.29", "--compare=row", "--calib", text,
         "--out", out, "--report", "--json", "--seed=3", "-q", "--samples=99999", "--seqlen=9999",
         "--eval-tokens=200",
     )  # fmt: skip
@@ -85,6 +86,7 @@ def test_the_report_says_what_was_done_and_how_well_it_went(model, text, tmp_pat
         assert row["sparsity"] == row["zeros"] / row["weights"]
     assert len(facts["matrices"]) == 14
     assert facts["zeros"] == sum(row["zeros"] for row in facts["matrices"])
+    assert "protocol chunk, context 100" in (out / "report.md").read_text()
     perplexity = facts["perplexity"]
     assert perplexity["tokens"] == 198  # of two windows of 100, the first of each is not scored
     assert perplexity["context"] == 100
@@ -94,8 +96,24 @@ def test_the_report_says_what_was_done_and_how_well_it_went(model, text, tmp_pat
         loss, _ = tinyllm.load(folder).loss_and_grads(tokens[:, :-1], tokens[:, 1:])
         assert perplexity[when] == pytest.approx(np.exp(loss), rel=1e-4)
     page = (out / "report.md").read_text()
-    assert page.startswith(f"# magnitude: {model}\n")
+    assert page.startswith(f"# wanda: {model}\n")
     assert page.count("\n| model.layers.") == 14
+
+
+def test_perplexity_is_what_evaluate_finds_by_the_same_protocol(model, text, tmp_path, capsys):
+    prune(
+        "-m", model, "--method=magnitude", "--calib", text, "--out", tmp_path / "out",
+        "--eval-tokens=230", "--json",
+    )  # fmt: skip
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["calibration"] is None, "magnitude reads no sample"
+    found = facts["perplexity"]
+    for when, folder in (("before", model), ("after", tmp_path / "out")):
+        words = ["--text", text, "--context", found["context"], "--max-tokens=230", "--json"]
+        words = ["perplexity", "-m", folder, "--protocol", found["protocol"], *words]
+        assert evaluate([str(word) for word in words]) == 0
+        other = json.loads(capsys.readouterr().out)
+        assert (found[when], found["tokens"]) == (other["ppl"], other["tokens_scored"])
 
 
 def test_the_picture_is_drawn_where_matplotlib_is(model, tmp_path, capsys, monkeypatch):
@@ -129,10 +147,8 @@ def test_without_matplotlib_the_report_is_whole_but_for_the_picture(
 
 @pytest.mark.parametrize("method", ["magnitude", "wanda", "sparsegpt"])
 def test_sparsity_0_gives_the_same_bytes(model, text, tmp_path, method):
-    calib = [] if method == "magnitude" else ["--calib", text]
-    prune(
-        "-m", model, "--method", method, "--sparsity=0", *calib, *QUICK, "--out", tmp_path / "out"
-    )
+    words = [] if method == "magnitude" else ["--calib", text, *QUICK]
+    prune("-m", model, "--method", method, "--sparsity=0", *words, "--out", tmp_path / "out")
     assert filecmp.cmp(model / "model.safetensors", tmp_path / "out/model.safetensors", False)
 
 
@@ -364,6 +380,10 @@ BAD = {
     "method": (["--method=random"], "invalid choice: 'random'"),
     "seqlen": (["--seqlen=0"], "seqlen is 0, expected at least 1"),
     "samples": (["--samples=0"], "samples is 0, expected at least 1"),
+    "a name that nothing has": (
+        ["--skip=nope"],
+        "no matrix of a block has 'nope' between the dots of its name, expected",
+    ),
     "eval tokens": (["--eval-tokens=1"], "--eval-tokens is 1"),
     "remove of wanda": (["--remove=1"], "wanda removes no blocks"),
     "no remove": (["--method=linearity"], "linearity needs --remove N"),
@@ -447,6 +467,12 @@ def test_a_text_that_cannot_be_read_is_one_line(model, tmp_path, capsys, case):
 
 
 def test_a_text_is_needed_but_for_magnitude(model, tmp_path, capsys):
+    for flag in ("--eval-tokens=9", "--samples=2", "--seqlen=9", "--seed=1", "--separator=x"):
+        words = ["-m", model, "--method=magnitude", "--out", tmp_path / "out", flag]
+        said = refused(main, words, capsys)
+        assert (
+            said == f"{flag.partition('=')[0]} is not read without --calib or --eval: leave it out"
+        )
     line = refused(main, ["-m", model, "--out", tmp_path / "out"], capsys)
     assert line == "wanda needs a text to calibrate on: give it with --calib"
     (tmp_path / "one").mkdir()
@@ -472,6 +498,16 @@ def test_nothing_is_overwritten(model, tmp_path, capsys, case):
     words = ["-m", model, "--method=magnitude", "--out", tmp_path / "out"]
     assert "exists already" in refused(main, words, capsys)
     assert os.listdir(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("target", [".", "/", "./", ""])
+def test_a_folder_that_is_there_under_any_name_is_refused(
+    model, tmp_path, capsys, monkeypatch, target
+):
+    monkeypatch.chdir(tmp_path)
+    said = refused(main, ["-m", model, "--method=magnitude", "--out", target], capsys)
+    assert "exists already" in said
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_target_that_cannot_be_written_is_one_line(model, tmp_path, capsys):

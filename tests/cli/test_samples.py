@@ -171,6 +171,7 @@ def test_ten_megabytes_are_refused_by_their_beginning(model, loaded, capsys, mon
     assert longest == 1600
 
 
+@pytest.mark.filterwarnings("ignore:prompt and answer may have")
 def test_a_long_text_of_few_tokens_is_read(out):
     text = "a" * 4000
     (sample,) = objects(out(text, "-n1", "--json", "--ctx=2200").out)

@@ -41,7 +41,7 @@ def test_any_character_comes_through_any_locale(model, env):
 
 
 def test_a_reader_who_leaves_ends_it_in_peace(model):
-    with start(GENERATE, "-m", model, "ab", *ENDLESS) as process:
+    with start(GENERATE, "-m", model, "ab", *ENDLESS, "-q") as process:
         assert process.stdout.read(3) == b"AAA"
         process.stdout.close()
         assert process.stderr.read() == b""
@@ -50,7 +50,7 @@ def test_a_reader_who_leaves_ends_it_in_peace(model):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15)])
 def test_a_signal_ends_it_and_keeps_the_answer_so_far(model, number, code):
-    process = start(GENERATE, "-m", model, "ab", *ENDLESS)
+    process = start(GENERATE, "-m", model, "ab", *ENDLESS, "-q")
     begun = process.stdout.read(3)
     process.send_signal(number)
     out, err = process.communicate(timeout=30)

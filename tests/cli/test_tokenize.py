@@ -30,8 +30,8 @@ def out(model, capsys):
 def test_ids_and_back(out, loaded, monkeypatch):
     ids = loaded.tokenizer.encode(TEXT)
     assert out(TEXT, "--ids") == " ".join(map(str, ids)) + "\n"
-    assert out(" ".join(map(str, ids)), "--decode") == TEXT + "\n"
-    assert out(str(ids), "--decode") == TEXT + "\n"
+    assert out(" ".join(map(str, ids)), "--decode") == TEXT
+    assert out(str(ids), "--decode") == TEXT
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode()), "ascii"))
     assert out("--count") == f"{len(ids)}\n"
 
@@ -90,6 +90,9 @@ BAD = {
     "an id too large": (["99999", "--decode"], "token id 99999 is not in the vocabulary"),
     "a negative id": (["--decode", "--", "-1"], "token id -1 is not in the vocabulary"),
     "half a surrogate pair": (["\ud800"], "lone surrogate"),
+    "BOS of a text": (["1 2", "--decode", "--bos"], "--bos is not read with --decode"),
+    "EOS of a text": (["1 2", "--decode", "--eos"], "--eos is not read with --decode"),
+    "marks in ids": (["1", "--decode", "--parse-special"], "--parse-special is not read with"),
     "two forms": (["ab", "--ids", "--count"], "not allowed with argument"),
 }
 

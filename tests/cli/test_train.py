@@ -157,6 +157,20 @@ def test_more_memory_than_there_is_is_refused_and_leaves_nothing(
     assert "force" not in json.loads((out / "run.json").read_text())
 
 
+@pytest.mark.filterwarnings("default")
+def test_a_checkpoint_that_is_damaged_is_told_of_once(text, tmp_path, capsys):
+    out = tmp_path / "out"
+    train(text, out)
+    last = snapshots(out / "checkpoints")[0]
+    last.write_bytes(last.read_bytes()[:-5])
+    capsys.readouterr()
+    assert main(["--resume", str(out)]) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert len(notes) == 1
+    assert notes[0].endswith("; looking for an older one")
+    assert "download" not in notes[0]
+
+
 def test_a_run_that_is_done_says_so(text, tmp_path, capsys):
     train(text, tmp_path / "out")
     before = files(tmp_path / "out")
@@ -441,7 +455,6 @@ def test_the_weights_to_start_from_are_not_replaced(text, model, tmp_path, capsy
     assert files(tmp_path / "mine") == files(model)
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_run_that_goes_astray_ends_with_1_and_says_where(text, model, tmp_path, capsys):
     from tinyllm.checkpoints import read_tensors, write_tensors
 
@@ -488,6 +501,7 @@ def test_progress_counts_late_steps_more_and_no_time_backwards():
     for step in range(2, 10):
         line = progress.line(report(step), 1.0)
     assert "1 s left" in line
+    assert "100 tok/s · 10 s left" in Progress(6).line(report(1), 1.0, evaluations=1.0)
     backwards = Progress(10).line(report(1, 3.0), -5.0)
     assert "tok/s" not in backwards
     assert backwards.endswith("0 s left · validation 3.0000")

@@ -94,6 +94,11 @@ def test_what_it_is_not_for_is_refused(folder, command, words, tmp_path, capsys,
     assert not (tmp_path / "OUT").exists()
 
 
+def test_no_model_ships_that_translates(capsys):
+    said = refused(main, ["x"], capsys)
+    assert said == "the model that ships is not for translate: give -m a Marian's folder"
+
+
 def test_a_decoder_translates_nothing(model, capsys):
     said = refused(main, ["x", "-m", model], capsys)
     assert "python -m tinyllm generate is what it is for" in said

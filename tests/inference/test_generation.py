@@ -8,6 +8,7 @@ from tinyllm.backend import get_backend
 from tinyllm.errors import TinyllmError, UsageError
 from tinyllm.inference.generation import rng_for, token_logprobs
 from tinyllm.model import Model
+from tinyllm.models.positions import Learned
 
 XP = get_backend("numpy")
 CONFIG = tiny_config(vocab_size=11, max_seq_len=20)
@@ -182,6 +183,12 @@ def test_prompts_that_cannot_be():
         model(tokenizer=False).generate("ab")
     with pytest.raises(UsageError, match="the prompt is empty"):
         model().generate([])
+    with pytest.raises(UsageError, match=r"no BOS comes before ids by itself: give \[0\]"):
+        model().generate([])
+    with pytest.raises(UsageError, match="this model has no BOS token to begin with"):
+        model(tokenizer=False).generate([])
+    with pytest.raises(UsageError, match="the prompt is bytes, expected a text or token ids"):
+        model().generate(b"ab")
     with pytest.raises(UsageError, match="there is no prompt"):
         model().generate_batch([])
     with pytest.raises(UsageError, match=r"token id 11 .* 0 to 10"):
@@ -202,3 +209,13 @@ def test_damaged_weights_are_an_error():
 
 def test_the_empty_prompt_is_bos_alone():
     assert model().generate("", max_tokens=1, seed=0).prompt_tokens == 1
+
+
+def test_a_text_beyond_the_positions_that_there_are_is_refused_at_once():
+    options = {"context": 30, "ignore_eos": True, "seed": 0}
+    learned = model(positions=Learned())
+    with pytest.raises(UsageError, match="may have 30 tokens, and the model has no positions bey"):
+        learned.run(["ab"], max_tokens=100, **options)
+    assert len(learned.generate("ab", max_tokens=17, **options).tokens) == 17
+    with pytest.warns(UserWarning, match="may have 30 tokens, and the model was made for 20"):
+        assert len(model().generate("ab", max_tokens=100, **options).tokens) == 27

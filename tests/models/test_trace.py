@@ -61,10 +61,14 @@ def test_probabilities_and_the_head(run, xp):
 def test_an_unknown_name_gets_a_hint(xp):
     p = tree_of(xp, random_params(CONFIG))
     _, saved = decoder_forward(xp, xp.asarray(TOKENS), p, CONFIG)
-    with pytest.raises(UsageError, match=r"'layers.0.mpl'; did you mean 'layers.0.mlp'"):
+    with pytest.raises(UsageError, match=r"'layers.0.mpl'; did you mean 'layers.0.mlp'\? tinyllm"):
         traced(xp, saved, ["layers.0.mpl"])
     with pytest.raises(UsageError, match="no activation"):
         traced(xp, saved, ["layers.2.mlp"])
+    with pytest.raises(UsageError, match=r"no activation 'zzz'; tinyllm.models.trace has all"):
+        traced(xp, saved, ["zzz"])
+    with pytest.raises(UsageError, match=r"the names are 'norm', expected several: \['norm'\]"):
+        traced(xp, saved, "norm")
 
 
 @pytest.mark.parametrize("style", STYLES, ids=lambda style: style["layout"])

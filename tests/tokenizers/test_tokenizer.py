@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiny_vocabulary import PIECES, sentencepiece_bytes
-from tinyllm.errors import TokenizerError
+from tinyllm.errors import TokenizerError, UsageError
 from tinyllm.tokenizers import load_tokenizer
 
 ids = st.lists(st.integers(0, len(PIECES) - 1), max_size=30)
@@ -65,3 +65,9 @@ def test_a_disk_that_is_full_leaves_no_half_of_a_file(tokenizer, tmp_path, monke
     with pytest.raises(TokenizerError, match=r"cannot be saved: .*no space"):
         tokenizer.save(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_text_is_refused(tokenizer):
+    for value, kind in ((3, "int"), (b"ab", "bytes"), (None, "NoneType")):
+        with pytest.raises(UsageError, match=f"the text is of type {kind}, expected str"):
+            tokenizer.encode(value)

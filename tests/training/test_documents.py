@@ -99,3 +99,11 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(type(path), "open", refuse)
     with pytest.raises(UsageError, match="cannot be read: Permission denied"):
         list(read_text(path))
+
+
+def test_a_mark_between_documents_that_is_read_as_prose_is_warned_of_once():
+    pieces = ["one<|endof", "text|>two<|endoftext|>", "three"]
+    with pytest.warns(UserWarning, match=r"read as prose: --separator '<\|endoftext\|>'") as told:
+        assert joined(split_documents(pieces, None)) == ["".join(pieces)]
+    assert len(told) == 1
+    assert joined(split_documents(pieces, "<|endoftext|>")) == ["one", "two", "three"]

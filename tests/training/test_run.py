@@ -63,6 +63,7 @@ def test_a_run_that_goes_on_is_the_whole_run_to_the_last_bit(tmp_path, optimizer
     rows = [read_metrics(out / "metrics.jsonl") for out in (whole, parts)]
     for row in rows[0] + rows[1]:
         assert row.pop("seconds") > 0
+        assert ("val_loss" in row) == (row.pop("evaluation_seconds", 0) > 0)
     assert rows[0] == rows[1]
 
 
@@ -155,7 +156,10 @@ OTHERS = {
     "batch_size": (2, "batch_size 3, and now it is 2"),
     "optimizer": ("sgd", "optimizer 'adamw', and now it is 'sgd'"),
     "dtype": (np.float64, "torch_dtype 'float32', and now it is 'float64'"),
-    "data": ("other", "the data have changed since: their hash was 'data' and is 'other'"),
+    "data": (
+        "other",
+        "the data have changed since: their hash began with 'data' and does with 'other'",
+    ),
 }
 
 
@@ -181,7 +185,7 @@ def test_a_second_run_does_not_start_where_one_is(tmp_path):
     run(tmp_path, until=2)
     with pytest.raises(UsageError, match="has a run already; --resume goes on"):
         run(tmp_path)
-    with pytest.raises(CheckpointError, match="expected a training checkpoint to go on from: none"):
+    with pytest.raises(CheckpointError, match=r"has none: the run ended before its first; .* anew"):
         run(tmp_path / "new", resume=True)
     assert run(tmp_path / "new", until=1).step == 1  # refusing left nothing that is in the way
 
@@ -433,3 +437,12 @@ def test_a_lock_that_cannot_be_made_is_an_error_and_a_system_without_locks_has_n
     monkeypatch.setitem(sys.modules, "fcntl", None)
     with locked(tmp_path / "lock"):
         assert not (tmp_path / "lock").exists()
+
+
+def test_evaluations_are_timed_apart_from_steps(tmp_path, monkeypatch):
+    clock = iter(range(1000))
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    run(tmp_path / "out", eval_every=3)
+    rows = read_metrics(tmp_path / "out" / "metrics.jsonl")
+    assert [row.get("evaluation_seconds") for row in rows] == [None, None, 1, None, None, 1]
+    assert [row["seconds"] for row in rows] == [1, 1, 2, 1, 1, 2]  # of two looks at the clock more

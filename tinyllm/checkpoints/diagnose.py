@@ -20,6 +20,7 @@ PICKLE = (
     + _AS_SAFETENSORS
 )
 GGUF = "is a GGUF file, which is not supported; download the model's Hugging Face folder instead"
+NPZ = "is a NumPy archive; tinyllm reads weights from safetensors"
 LLAMA2C = "is a llama2.c file; python -m tinyllm.convert makes a Hugging Face folder of it"
 
 _FIRST_BYTES = {
@@ -50,12 +51,19 @@ def diagnose(head: bytes, size: int) -> str | None:
         return f"is a Git-LFS pointer of {size} bytes, not the weights; run `git lfs pull` there"
     if len(head) >= 28 and _is_llama2c(struct.unpack("<7i", head[:28]), size):
         return LLAMA2C
+    if head.startswith(b"PK\x03\x04") and _first_entry(head).endswith(b".npy"):
+        return NPZ
     for first, kind in _FIRST_BYTES.items():
         if head.lstrip(b" \t\r\n").startswith(first):
             return kind
     if not any(head):
         return f"starts with {len(head)} zero bytes: the download is incomplete; download it again"
     return None
+
+
+def _first_entry(head: bytes) -> bytes:
+    """Return the name of the first file in a zip archive."""
+    return head[30 : 30 + int.from_bytes(head[26:28], "little")]
 
 
 def _is_llama2c(header: tuple[int, ...], size: int) -> bool:

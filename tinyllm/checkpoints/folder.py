@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinyllm.checkpoints.atomic import atomic_write
-from tinyllm.checkpoints.diagnose import GGUF, PICKLE, diagnose, refusal
+from tinyllm.checkpoints.diagnose import GGUF, NPZ, PICKLE, diagnose, refusal
 from tinyllm.checkpoints.shards import read_stem, write_shards
 from tinyllm.errors import ConfigError
 from tinyllm.json_file import MEBIBYTE, read_json
@@ -20,7 +20,7 @@ MAX_CONFIG = 4 * MEBIBYTE
 MAX_SHARD = 5_000_000_000
 _FOREIGN = {
     ".bin": PICKLE, ".pt": PICKLE, ".pth": PICKLE, ".ckpt": PICKLE, ".gguf": GGUF,
-    ".npz": "is a NumPy archive; tinyllm reads weights from safetensors",
+    ".npz": NPZ,
 }  # fmt: skip
 PathLike = str | os.PathLike[str]
 
@@ -59,8 +59,10 @@ def what_is_there(folder: Path) -> str:
         suffix = os.path.splitext(name)[1].lower()
         if suffix in _FOREIGN and (folder / name).is_file():
             return f"has no {SINGLE}; {name!r} {_kind(folder / name) or _FOREIGN[suffix]}"
+    if not names:
+        return f"is empty; expected {SINGLE} or {INDEX} in it"
     found = ", ".join(map(repr, names[:5])) + (", …" if len(names) > 5 else "")
-    return f"has no {SINGLE} and no {INDEX}, but {found or 'nothing'}"
+    return f"has no {SINGLE} and no {INDEX}, but {found}"
 
 
 def _kind(path: Path) -> str | None:

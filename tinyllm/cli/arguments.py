@@ -13,6 +13,7 @@ from tinyllm.errors import UsageError
 if TYPE_CHECKING:
     from tinyllm.model import Model
 
+KINDS = {"fill-mask": "BERT", "translate": "Marian"}  # uses for which no model ships
 TIE = {None: None, "yes": True, "no": False}
 
 
@@ -25,13 +26,14 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", action="version", version=f"tinyllm {__version__}")
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say which model to load, and how."""
+def add_model(parser: argparse.ArgumentParser, use: str | None = None) -> None:
+    """Add the flags that say which model to load, and how; `use` is what it must be for."""
+    kind = KINDS.get(use or "")
     group = parser.add_argument_group("model")
     group.add_argument(
         "--model", "-m", metavar="FOLDER|ORG/NAME",
-        help="a model's folder, or its id in the local Hugging Face cache (default: the small model"
-        " that ships with tinyllm)",
+        help=f"a {kind or 'model'}'s folder, or its id in the local Hugging Face cache"
+        + ("" if kind else " (default: the small model that ships with tinyllm)"),
     )  # fmt: skip
     add_backend(group)
     group.add_argument(
@@ -69,6 +71,8 @@ def load_model(
     from tinyllm.model import load
     from tinyllm.models.architecture import require_use
 
+    if args.model is None and use in KINDS:
+        raise UsageError(f"the model that ships is not for {use}: give -m a {KINDS[use]}'s folder")
     messages.status(f"loading {args.model or 'the model that ships'} …")
     model = load(
         args.model,

@@ -7,6 +7,7 @@ A reader who closes the pipe early (`| head -1`) ends the command in peace, with
 
 import argparse
 import contextlib
+import difflib
 import sys
 import traceback
 import warnings
@@ -29,11 +30,20 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise what is wrong, with the way out."""
-        if "expected one argument" in message or "unrecognized arguments: -" in message:
+        if near := self._near(message):
+            message += f"; did you mean {near}?"
+        elif "expected one argument" in message or "unrecognized arguments: -" in message:
             message += "; a value that begins with - is written --option=-value"
         elif "unrecognized arguments" in message:
             message += "; a text of several words needs quotes"
         raise UsageError(f"{message} (see {self.prog} --help)")
+
+    def _near(self, message: str) -> str | None:
+        """Return the flag that an unknown one is a misspelling of, perhaps."""
+        _, _, words = message.partition("unrecognized arguments: ")
+        flags = [word.partition("=")[0] for word in words.split() if word.startswith("--")]
+        found = difflib.get_close_matches(flags[0], self._option_string_actions) if flags else []
+        return found[0] if found else None
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """Leave after --help or --version; what cannot be written shows now, not after the end."""
@@ -55,6 +65,8 @@ def run_command(
     messages, debug = Messages(), False
     _use_utf8()
     with warnings.catch_warnings(), interrupts.as_exceptions():
+        # What overflows shows in results, which are checked where it matters.
+        warnings.filterwarnings("ignore", ".* encountered in ", RuntimeWarning)
         warnings.showwarning = lambda message, *_: messages.note(f"note: {message}")
         try:
             args = parser.parse_args(argv)

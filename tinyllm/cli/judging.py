@@ -31,7 +31,7 @@ of words between spaces; and how many it writes to the last character.
 def masked_main(argv: Sequence[str]) -> int:
     """Run the part "masked"; return its exit code."""
     parser = Parser(prog="python -m tinyllm.evaluate masked", description=_MASKED)
-    add_model(parser)
+    add_model(parser, "fill-mask")
     parser.add_argument("--text", type=Path, required=True, metavar="FILE", help="text in UTF-8")
     parser.add_argument(
         "--context", dest="window", type=whole, metavar="N",
@@ -45,7 +45,7 @@ def masked_main(argv: Sequence[str]) -> int:
 def translation_main(argv: Sequence[str]) -> int:
     """Run the part "translation"; return its exit code."""
     parser = Parser(prog="python -m tinyllm.evaluate translation", description=_TRANSLATION)
-    add_model(parser)
+    add_model(parser, "translate")
     parser.add_argument("--text", type=Path, required=True, metavar="FILE", help="the sources")
     parser.add_argument("--target", type=Path, required=True, metavar="FILE", help="by people")
     parser.add_argument(

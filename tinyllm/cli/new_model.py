@@ -91,7 +91,7 @@ def _add_pieces(parser: argparse.ArgumentParser) -> None:
 def new_config(args: argparse.Namespace, tokenizer: "Tokenizer | None", seq_len: int) -> "Config":
     """Make the config of a new model. Raises ConfigError or UsageError for one that cannot be."""
     from tinyllm.errors import ConfigError
-    from tinyllm.key_reader import KeyReader, MissingKeyError
+    from tinyllm.key_reader import KeyReader
     from tinyllm.models.architecture import understand
 
     _check_sizes(args)
@@ -104,9 +104,12 @@ def new_config(args: argparse.Namespace, tokenizer: "Tokenizer | None", seq_len:
         values |= {"vocab_size": args.vocab}
     if args.config:
         return understand(KeyReader(values, where))
+    keys = KeyReader(values, where)
     try:
-        config = understand(KeyReader(values, where))
-    except MissingKeyError as error:
+        config = understand(keys)
+    except ConfigError as error:
+        if keys.missing is None:
+            raise
         raise ConfigError(
             f"{error}, and no flag gives it: give a {args.arch}'s config.json with --config"
         ) from error

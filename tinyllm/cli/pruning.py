@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinyllm.cli.arguments import real, whole
+from tinyllm.cli.arguments import real, refuse_unread, whole
 from tinyllm.cli.minitron import MINITRON, check_minitron
+from tinyllm.cli.text_input import separator
 from tinyllm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def add_pruning(parser: argparse.ArgumentParser) -> None:
         "matrix (default: the matrix for magnitude, the row for wanda); for llm-pruner the groups "
         "of the layer or of the model (default: the layer)")  # fmt: skip
     add("--skip", action="append", default=[], metavar="NAME",
-        help="leave matrices dense with this part in their name, like down_proj or 0")  # fmt: skip
+        help="leave matrices dense with this between the dots of their name: down_proj, or 0 for "
+        "block 0; may be repeated")  # fmt: skip
     add("--remove", type=whole, metavar="N",
         help="linearity and influence: how many blocks to remove")  # fmt: skip
     add("--replace", choices=["at-once", "in-order"],
@@ -79,7 +81,7 @@ def add_texts(parser: argparse.ArgumentParser) -> None:
         help="what perplexity is measured on (default: the calibration text)")  # fmt: skip
     add("--eval-tokens", type=whole, default=EVALUATED, metavar="N",
         help=f"how much of it is read; 0: measure nothing (default: {EVALUATED})")  # fmt: skip
-    add("--separator", metavar="TEXT",
+    add("--separator", type=separator, metavar="TEXT",
         help="what stands between the documents of a text; each begins with BOS")  # fmt: skip
 
 
@@ -115,8 +117,15 @@ def check(args: argparse.Namespace) -> None:
     if depth != (args.remove is not None):
         what = "needs --remove N" if depth else "removes no blocks: leave out --remove"
         raise UsageError(f"{args.method} {what}")
-    if args.calib is None and args.method != "magnitude" and not _without_text(args):
+    if args.calib is None and reads_text(args):
         raise UsageError(f"{args.method} needs a text to calibrate on: give it with --calib")
+    by_chance = args.method == GROUPS and args.importance == "random"
+    without = args.calib is None and args.eval is None
+    refuse_unread(
+        args, (without, "without --calib or --eval", ["samples", "seqlen", "separator"]),
+        (without and args.eval_tokens > 0, "without --calib or --eval", ["eval_tokens"]),
+        (without and not by_chance, "without --calib or --eval", ["seed"]),
+    )  # fmt: skip
     if args.eval_tokens < 0 or args.eval_tokens == 1:
         raise UsageError(f"--eval-tokens is {args.eval_tokens}, expected 0 or at least 2")
     if groups:
@@ -138,11 +147,12 @@ def layers(text: str) -> range | int:
     return range(int(first), int(last) + 1)
 
 
-def _without_text(args: argparse.Namespace) -> bool:
-    """Whether what goes is told by the weights alone, by chance, or by the flags."""
+def reads_text(args: argparse.Namespace) -> bool:
+    """Whether a text tells what goes, not the weights alone, chance, or the flags."""
     if args.method == MINITRON:
-        return (args.ffn, args.heads, args.width, args.layers) == (None,) * 4
-    return args.method == GROUPS and args.importance in ("l1", "l2", "random")
+        return (args.ffn, args.heads, args.width, args.layers) != (None,) * 4
+    weights_alone = args.method == GROUPS and args.importance in ("l1", "l2", "random")
+    return args.method != "magnitude" and not weights_alone
 
 
 def choice_of(args: argparse.Namespace) -> "Choice":

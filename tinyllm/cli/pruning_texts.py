@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinyllm.cli.pruning import reads_text
 from tinyllm.cli.terminal import Messages
-from tinyllm.cli.text_input import unescape
 from tinyllm.errors import UsageError
 from tinyllm.shown import plain
 
@@ -22,14 +22,15 @@ def texts_of(model: "Model", args: argparse.Namespace, facts: Facts) -> tuple[An
     from tinyllm.compression.texts import read_tokens
 
     samples = measured = facts["calibration"] = facts["perplexity"] = None
-    separator = unescape(args.separator) if args.separator else None
     text = (args.eval or args.calib) if args.eval_tokens else None
     read = {
-        file: read_tokens(Path(file), model.tokenizer, model.config.vocab_size, separator=separator)
+        file: read_tokens(
+            Path(file), model.tokenizer, model.config.vocab_size, separator=args.separator
+        )
         for file in dict.fromkeys([args.calib, text])
         if file is not None
     }
-    if args.calib is not None:
+    if args.calib is not None and reads_text(args):
         seqlen = min(args.seqlen, model.config.max_seq_len)
         samples = calibration_tokens(read[args.calib], seqlen, args.samples, seed=args.seed)
         facts["calibration"] = {

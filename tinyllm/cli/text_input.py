@@ -13,12 +13,10 @@ from tinyllm.shown import plain
 LONGEST = 64 * 2**20  # bytes; far above any model's context
 
 
-def add_prompt(parser: argparse.ArgumentParser) -> None:
-    """Add the ways to give a prompt."""
+def add_prompt(parser: argparse.ArgumentParser, what: str = "the text to continue") -> None:
+    """Add the ways to give a prompt; `what` explains it."""
     group = parser.add_argument_group("prompt")
-    group.add_argument(
-        "text", nargs="?", metavar="PROMPT", help="the text to continue; - reads standard input"
-    )
+    group.add_argument("text", nargs="?", metavar="PROMPT", help=f"{what}; - reads standard input")
     group.add_argument("--prompt", "-p", metavar="TEXT", help="the same")
     group.add_argument("--prompt-file", "-f", metavar="PATH", help="the text in a UTF-8 file")
     group.add_argument(

@@ -16,7 +16,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING
 
 from tinyllm.cli import color, train_tokenizer
-from tinyllm.cli.arguments import add_color, add_common
+from tinyllm.cli.arguments import add_color, add_common, refuse_unread
 from tinyllm.cli.command import Parser, run_command
 from tinyllm.cli.terminal import Messages, is_terminal, printable
 from tinyllm.cli.text_input import add_prompt, read_prompt
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[:1] == ["train"]:
         return train_tokenizer.main(words[1:])
     parser = Parser(prog="python -m tinyllm tokenize", description=__doc__)
-    add_prompt(parser)
+    add_prompt(parser, "the text to make ids of, or ids for --decode")
     parser.add_argument(
         "--model", "--tokenizer", "-m", metavar="PATH|ORG/NAME",
         help="a model's or a tokenizer's folder, a tokenizer's file, or an id in the local cache"
@@ -61,11 +61,12 @@ def tokenize(args: argparse.Namespace, messages: Messages) -> int:
 
     if sys.stdout is None:
         raise UsageError("standard output is closed: there is nowhere to write the tokens")
+    refuse_unread(args, (args.decode, "with --decode", ["bos", "eos", "parse_special"]))
     text = read_prompt(args)
     tokenizer = load_tokenizer(find_model(args.model))
     if args.decode:
-        decoded = tokenizer.decode(_ids(text))
-        sys.stdout.write((printable(decoded) if is_terminal(sys.stdout) else decoded) + "\n")
+        decoded, shows = tokenizer.decode(_ids(text)), is_terminal(sys.stdout)
+        sys.stdout.write(f"{printable(decoded)}\n" if shows else decoded)
         return 0
     ids = tokenizer.encode(text, bos=args.bos, eos=args.eos, allow_special=args.parse_special)
     if args.count:

@@ -3,15 +3,14 @@
 import argparse
 import json
 import os
-import warnings
-from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinyllm.cli.arguments import real, refuse_unread, whole
+from tinyllm.cli.arguments import real, whole
 from tinyllm.cli.new_model import add_new_model
 from tinyllm.cli.text_input import separator
+from tinyllm.cli.training_unread import check_read
 from tinyllm.errors import UsageError
 from tinyllm.shown import plain
 
@@ -209,36 +208,4 @@ def fill_in(args: argparse.Namespace) -> None:
     for key, value in DEFAULTS.items():
         if getattr(args, key, value) is None:
             setattr(args, key, value)
-    settings = settings_of(args)
-    refuse_unread(args, *_unread(args, settings))
-    for flag, first, what in (
-        ("warmup", settings.warmup or 0, "the rate will not get as high as --lr"),
-        ("average_from", settings.average_from, "nothing will be averaged"),
-    ):
-        if flag in args.given and first > settings.steps:
-            name = flag.replace("_", "-")
-            warnings.warn(f"--{name} is {first}, beyond --steps: {what}", stacklevel=2)
-
-
-def _unread(
-    args: argparse.Namespace, settings: "Settings"
-) -> Iterator[tuple[bool, str, Sequence[str]]]:
-    """Yield which flags are read nowhere, beside others."""
-    from tinyllm.models.recurrent_config import CELLS
-    from tinyllm.training.optimizers import OPTIMIZERS
-
-    own, texts = set(model_flags()) - {"model"}, (args.data, args.val_data)
-    if hasattr(args, "arch"):
-        yield args.model is not None, "beside --model, which says what the model is", sorted(own)
-        own -= {"config", "tokenizer", "vocab"}
-        yield args.config is not None, "beside --config, which says what the model is", sorted(own)
-        yield args.tokenizer is not None, "beside --tokenizer, which has its own", ["vocab"]
-        yield args.arch in CELLS, f"by a {args.arch}", ["heads", "context"]
-    yield args.val_data is not None, "beside --val-data", ["val_fraction"]
-    ids = all(text is None or text.endswith((".npy", ".bin")) for text in texts)
-    yield ids, "where --data has token ids", ["separator"]
-    yield settings.average != "ema", "without --average ema", ["average_decay"]
-    yield settings.average == "none", "without --average", ["average_from"]
-    yield not OPTIMIZERS[settings.optimizer].decays, f"by {settings.optimizer}", ["weight_decay"]
-    yield settings.schedule in ("constant", "noam"), f"by {settings.schedule}", ["floor"]
-    yield not settings.eval_every, "without --eval-every, for it counts evaluations", ["patience"]
+    check_read(args, settings_of(args), model_flags())

@@ -168,10 +168,13 @@ def _take(
     """Take all steps, or those up to `until`, saying how it goes; return the last report."""
     progress, report = Progress(trainer.settings.steps), None
     before = said = time.monotonic()
+    evaluated = trainer.evaluation_seconds
     with closing(steps), signals_wait(quiet=messages.quiet) as let_signals_act:  # type: ignore[type-var]
         for report in steps:
             now = time.monotonic()
-            line, before = progress.line(report, now - before), now
+            apart = trainer.evaluation_seconds - evaluated
+            line = progress.line(report, now - before - apart, trainer.evaluation_seconds)
+            before, evaluated = now, trainer.evaluation_seconds
             if is_terminal(sys.stderr) and report.val_loss is None:
                 messages.status(line)
             elif report.val_loss is not None or report.step == 1 or now - said > EVERY:

@@ -78,12 +78,13 @@ def prune_params(
     `tokens` calibrate; magnitude needs none. Matrices with one of the names in `skip`, "down_proj"
     or "0" say, are left as they are. `report` hears, line by line, how far it is; `done`
     is given the parameters of each block that are not needed any more.
-    Raises UsageError where the pattern does not fit, or the method needs tokens; CheckpointError
-    for weights that are no numbers.
+    Raises UsageError where the pattern does not fit, nothing has a name that is skipped, or the
+    method needs tokens; CheckpointError for weights that are no numbers.
     """
     chosen = METHODS[method]
     require_decoder(config)
     matrices = {name: x for name, x in params.items() if is_prunable(name, x, skip)}
+    _check_skip(skip, params)
     for name, x in matrices.items():
         _check(name, x, pattern)
     if not chosen.calibrates:
@@ -99,6 +100,19 @@ def prune_params(
         return block | new
 
     return change_blocks(xp, params, config, tokens, change, gram=chosen.gram)
+
+
+def _check_skip(skip: Sequence[str], params: Params) -> None:
+    """Refuse a name that no matrix has: it would be pruned without a word."""
+    names = [name.split(".")[2:-1] for name, x in params.items() if is_prunable(name, x)]
+    parts = dict.fromkeys(part for name in names for part in name)
+    for part in skip:
+        if part not in parts:
+            words, numbers = ([p for p in parts if p.isdigit() == n] for n in (False, True))
+            raise UsageError(
+                f"no matrix of a block has {part!r} between the dots of its name, expected one of "
+                f"{', '.join(words)}, 0 to {max(map(int, numbers))}"
+            )
 
 
 def _check(name: str, x: Any, pattern: Pattern) -> None:

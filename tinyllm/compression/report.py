@@ -80,8 +80,8 @@ def summary(facts: Facts) -> Iterator[str]:
     if perplexity := facts["perplexity"]:
         yield (
             f"perplexity: {perplexity['before']:.4f} before, {perplexity['after']:.4f} after; "
-            f"{perplexity['tokens']:,} tokens of {perplexity['text']}, in windows of "
-            f"{perplexity['context']} that do not overlap"
+            f"{perplexity['tokens']:,} tokens scored of {perplexity['text']}, protocol "
+            f"{perplexity['protocol']}, context {perplexity['context']}"
         )
 
 

@@ -17,7 +17,7 @@ from tinyllm.models.stack import embed_forward, final_norm_forward, run_blocks, 
 def require_decoder(config: Any) -> DecoderConfig:
     """Return the config. Raises UsageError for a model that does not consist of blocks."""
     if not isinstance(config, DecoderConfig):
-        raise UsageError(f"this is for decoders, and the model is a {type(config).__name__}")
+        raise UsageError(f"this is for decoders, and the model is a {config.family}")
     return config
 
 

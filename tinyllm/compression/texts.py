@@ -1,13 +1,14 @@
 """Texts that calibrate a model or measure it, as one row of token ids."""
 
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinyllm.errors import UsageError
-from tinyllm.evaluation.scoring import Scorer, Window, score_windows
+from tinyllm.evaluation.perplexity import exp_or_inf, mean_nats
+from tinyllm.evaluation.scoring import Scorer
+from tinyllm.evaluation.windows import chunk_windows
 from tinyllm.shown import plain
 from tinyllm.tokenizers import Tokenizer
 from tinyllm.training.documents import read_text, split_documents
@@ -39,12 +40,8 @@ def read_tokens(
 def perplexity(model: Scorer, tokens: Any, *, context: int) -> tuple[float, int]:
     """Return exp of the mean nats of a token, and of how many: tokens (N,).
 
-    The protocol is "chunk" (see `tinyllm.evaluation.perplexity`), as Wanda's authors measure it:
-    blocks of `context` tokens, each without what is before it, of which all but the first are
-    scored. The perplexity is infinite where it is beyond what a number can be.
+    The protocol is "chunk" of `tinyllm.evaluation.perplexity`, as Wanda's authors measure it. The
+    perplexity is infinite where it is beyond what a number can be.
     """
-    blocks = (tokens[i : i + context].tolist() for i in range(0, len(tokens), context))
-    windows = [Window(tokens=ids, scored=len(ids) - 1) for ids in blocks if len(ids) > 1]
-    count = sum(window.scored for window in windows)
-    nats = -math.fsum(float(np.sum(scores)) for scores in score_windows(model, windows))
-    return (math.exp(nats / count) if nats / count < 709.0 else math.inf), count
+    nll, scored = mean_nats(model, chunk_windows((tokens.tolist(), [0] * len(tokens)), context))
+    return exp_or_inf(nll), scored

@@ -10,6 +10,7 @@ and is low for a text that goes round in circles.
 
 import hashlib
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -59,6 +60,7 @@ def measure_perplexity(
     stride: int | None = None,
     bos: bool | None = None,
     eos: bool | None = None,
+    max_tokens: int | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Perplexity:
     """Score documents by a protocol, which PROTOCOLS names.
@@ -66,8 +68,8 @@ def measure_perplexity(
     "chunk" and "stride" take them as one text, with BOS before it where a prompt begins with BOS;
     "doc" takes each from BOS to EOS, where the vocabulary has them, and cuts it at `context`
     tokens. `bos` and `eos` say otherwise. The default context is the model's, 2,048 at most, and
-    the default stride half of it. Raises UsageError for what is out of range, and where there are
-    not two tokens.
+    the default stride half of it. No more than the first `max_tokens` are read. Raises UsageError
+    for what is out of range, and where there are not two tokens.
     """
     tokenizer = _tokenizer(model)
     context, stride = _checked(model, protocol, context, stride)
@@ -78,23 +80,26 @@ def measure_perplexity(
         eos = by_document and tokenizer.eos_id is not None
     texts = documents if by_document else ["".join(documents)]
     windows: list[Window] = []
-    for text in texts:
-        encoded = encode_text(tokenizer, text, bos=bos, eos=eos)
+    left = sys.maxsize if max_tokens is None else max_tokens
+    for number, text in enumerate(texts):
+        if left < 2:
+            texts = texts[:number]
+            break
+        tokens, sizes = encode_text(tokenizer, text, bos=bos, eos=eos)
+        encoded = tokens[:left], sizes[:left]
+        left -= min(len(tokens), context if by_document else left)
         if by_document:
             windows.append(document_window(encoded, context))
         elif stride is None:
             windows += chunk_windows(encoded, context)
         else:
             windows += stride_windows(encoded, context, stride)
-    scored = sum(window.scored for window in windows)
-    if scored < 1:
-        raise UsageError("the text has fewer than two tokens: there is none to score after another")
-    nats = -math.fsum(float(x.sum()) for x in score_windows(model, windows, report))
+    nll, scored = mean_nats(model, windows, report)
     n_bytes = sum(window.n_bytes for window in windows)
     return Perplexity(
-        nll=nats / scored,
-        ppl=_exp(nats / scored),
-        bits_per_byte=nats / math.log(2) / n_bytes if n_bytes else None,
+        nll=nll,
+        ppl=exp_or_inf(nll),
+        bits_per_byte=nll * scored / math.log(2) / n_bytes if n_bytes else None,
         tokens_scored=scored,
         bytes_scored=n_bytes,
         documents=len(texts),
@@ -105,6 +110,20 @@ def measure_perplexity(
         eos=eos,
         tokenizer=fingerprint(tokenizer),
     )
+
+
+def mean_nats(
+    model: Scorer, windows: Sequence[Window], report: Callable[[str], None] = lambda line: None
+) -> tuple[float, int]:
+    """Return the mean -log p of the scored tokens in nats, and how many they are.
+
+    Raises UsageError where there is none.
+    """
+    scored = sum(window.scored for window in windows)
+    if scored < 1:
+        raise UsageError("the text has fewer than two tokens: there is none to score after another")
+    nats = -math.fsum(float(x.sum()) for x in score_windows(model, windows, report))
+    return nats / scored, scored
 
 
 def document_bits_per_byte(
@@ -156,7 +175,8 @@ def _checked(
     return context, stride
 
 
-def _exp(nll: float) -> float:
+def exp_or_inf(nll: float) -> float:
+    """Return the perplexity of a mean in nats: eˣ, or infinity beyond what a number can be."""
     try:
         return math.exp(nll)
     except OverflowError:

@@ -111,6 +111,11 @@ class Conversation:
         room = min(self._options.max_tokens, self.context // 2)
         while True:
             prompt = self._prompt()
+            if len(prompt) >= self.context and not self._trim and len(self.messages) > 1:
+                raise UsageError(
+                    f"the conversation has {len(prompt)} tokens and the context {self.context}: no "
+                    f"room for an answer; --trim forgets the oldest messages, /reset all of them"
+                )
             if len(prompt) + room <= self.context or not self._trim or len(self.messages) == 1:
                 return prompt
             del self.messages[:2]

@@ -75,11 +75,13 @@ def traced(xp: Backend, saved: Saved, names: Sequence[str]) -> dict[str, Array]:
 
 def check_names(names: Sequence[str], known: Sequence[str], where: str) -> None:
     """Raise UsageError for a name that is not known; `where` is the module that lists them."""
+    if isinstance(names, str):
+        raise UsageError(f"the names are {names!r}, expected several: [{names!r}]")
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise UsageError(f"there is no activation {name!r}{hint} {where} has all")
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise UsageError(f"there is no activation {name!r}; {hint}{where} has all")
 
 
 def _read(xp: Backend, saved: Saved, name: str) -> Array:

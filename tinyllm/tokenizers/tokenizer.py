@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from tinyllm.checkpoints.atomic import atomic_write
-from tinyllm.errors import CheckpointError, TokenizerError
+from tinyllm.errors import CheckpointError, TokenizerError, UsageError
 from tinyllm.tokenizers.literals import Literals
 from tinyllm.tokenizers.stream import DecoderStream
 from tinyllm.tokenizers.unicode import require_unicode
@@ -67,6 +67,8 @@ class Tokenizer:
         Raises TokenizerError for half of a surrogate pair, which is no character, and where BOS or
         EOS is wanted of a vocabulary that has none.
         """
+        if not isinstance(text, str):
+            raise UsageError(f"the text is of type {type(text).__name__}, expected str")
         require_unicode(text)
         ids = [self._wanted("BOS", self.bos_id)] if bos else []
         literals = self.special_literals if allow_special else self.literals

@@ -1,12 +1,14 @@
 """A text file as documents, read in pieces: the file may be larger than memory."""
 
 import codecs
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tinyllm.errors import UsageError
 from tinyllm.shown import plain
 
+MARKER = "<|endoftext|>"  # what stands between the documents of many corpora
 PIECE = 2**20  # bytes that are read at once, and characters of a document after which it is cut
 
 
@@ -47,14 +49,17 @@ def split_documents(pieces: Iterable[str], separator: str | None) -> Iterator[tu
     """Yield documents in parts, each with whether its document ends there.
 
     Documents are what stands between separators, without the line breaks at their ends; a blank one
-    is none. Without a separator all is one document, and stays as it is. A part has at most twice
-    PIECE characters, and ends where a line or a word does, if it can.
+    is none. Without a separator all is one document, and stays as it is; a MARKER in it is warned
+    of. A part has at most twice PIECE characters, and ends where a line or a word does, if it can.
 
     >>> list(split_documents(["one--tw", "o-", "-\\n--three\\n"], "--"))
     [('one', True), ('two', True), ('three', True)]
     """
     rest, inside, outer = "", False, "\n" if separator else ""  # str.strip("") strips nothing
+    told = separator is not None
     for piece in pieces:
+        if not told and (told := MARKER in rest + piece):
+            warnings.warn(prose(f"--separator '{MARKER}' parts documents there"), stacklevel=2)
         *whole, rest = (rest + piece).split(separator) if separator else [rest + piece]
         for text in whole:
             yield from _last(text.rstrip(outer), inside, outer)
@@ -66,6 +71,11 @@ def split_documents(pieces: Iterable[str], separator: str | None) -> Iterator[tu
                 yield rest[:at], False
                 rest, inside = rest[at:], True
     yield from _last(rest.rstrip(outer), inside, outer)
+
+
+def prose(way_out: str) -> str:
+    """Say that the marker between documents is read as text, and the way out."""
+    return f"the text has {MARKER}, which is read as prose: {way_out}"
 
 
 def _last(text: str, inside: bool, outer: str) -> Iterator[tuple[str, bool]]:

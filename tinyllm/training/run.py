@@ -130,13 +130,15 @@ def steps_in_folder(
 
     with metrics_writer(out / METRICS) as write_metrics:
         while not trainer.done:
-            start = time.perf_counter()
+            start, evaluated = time.perf_counter(), trainer.evaluation_seconds
             try:
                 report = trainer.advance()
             except DivergedError as error:
                 raise DivergedError(f"{error}; {_what_is_left(out, saved)}") from error
             row = {key: value for key, value in asdict(report).items() if value is not None}
-            write_metrics(row | {"seconds": round(time.perf_counter() - start, 6)})
+            apart = trainer.evaluation_seconds - evaluated
+            row["seconds"] = round(time.perf_counter() - start - apart, 6)
+            write_metrics(row | ({"evaluation_seconds": round(apart, 6)} if apart else {}))
             if settings.patience and trainer.best == report.val_loss:
                 save_model(trainer, out)
             if settings.save_every and trainer.step % settings.save_every == 0:

@@ -1,7 +1,7 @@
 """How large a step is: the learning rate as a function of the number of the step, from 1 on.
 
-All but Noam's warm up: the rate rises in a straight line and is `peak` at step `warmup`. Adam's
-first steps rest on few gradients, and large ones would lead astray.
+All warm up: the rate rises in a straight line and is `peak` at step `warmup`. Adam's first steps
+rest on few gradients, and large ones would lead astray.
 """
 
 import math

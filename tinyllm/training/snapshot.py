@@ -91,9 +91,14 @@ def _latest(folder: Path) -> tuple[Path, dict[str, np.ndarray], dict[str, Any]]:
         try:
             return path, *_read(path)
         except CheckpointError as error:
-            warnings.warn(f"{error}; looking for an older one", stacklevel=3)
-    what = "none that can be read" if found else "none"
-    raise CheckpointError(f"{plain(folder)}: expected a training checkpoint to go on from: {what}")
+            reason = str(error).partition(": the download is incomplete")[0]  # it was none
+            message = f"{reason}; looking for an older one"
+            warnings.warn(message, stacklevel=1)  # from one place: whoever asks, it is told once
+    what = "has none that can be read" if found else "has none: the run ended before its first"
+    raise CheckpointError(
+        f"{plain(folder)}: {what}; expected a training checkpoint to go on from: start the run "
+        f"anew, without --resume"
+    )
 
 
 def _tensors(trainer: Trainer) -> Params:
@@ -176,10 +181,10 @@ def _check(trainer: Trainer, facts: dict[str, Any], data: str, path: Path) -> No
                     f"with the former, or start in a new folder"
                 )
     if facts["data"] != data:
-        before, now = shown(facts["data"]), shown(data)
+        before, now = shown(str(facts["data"])[:8]), shown(data[:8])
         raise CheckpointError(
-            f"{plain(path)}: the data have changed since: their hash was {before} and is {now}; go "
-            f"on with the former data, or start in a new folder"
+            f"{plain(path)}: the data have changed since: their hash began with {before} and does "
+            f"with {now}; go on with the former data, or start in a new folder"
         )
 
 

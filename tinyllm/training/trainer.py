@@ -11,6 +11,7 @@ generator to keep.
 """
 
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -114,6 +115,7 @@ class Trainer:
         self.step, self.tokens = 0, 0
         self.position: Position = (0, 0)
         self.best, self.since_best = math.inf, 0
+        self.evaluation_seconds = 0.0  # of this process, to tell apart from those of steps
 
     def __iter__(self) -> Iterator[Report]:
         """Take steps until there have been `settings.steps`, or patience is at its end."""
@@ -165,9 +167,12 @@ class Trainer:
     def evaluate(self) -> float:
         """Return the loss on the validation data, in nats per token."""
         assert self.validation is not None
+        start = time.perf_counter()
         size = max(1, self.settings.batch_size // 2)  # for two batches at once
         batches = self.validation.batches(size, self.settings.eval_windows)
-        return mean_loss(self.mixed or self.xp, self.config, self._tree(self.result), batches)
+        loss = mean_loss(self.mixed or self.xp, self.config, self._tree(self.result), batches)
+        self.evaluation_seconds += time.perf_counter() - start
+        return loss
 
     def _tree(self, params: Params) -> dict[str, Any]:
         """Return the parameter tree that is computed with: 16-bit copies where products are so."""

@@ -110,7 +110,7 @@ def _row(xp: "Backend", kind: str, n: int, args: argparse.Namespace) -> Row:
     seconds, peak = measured(xp, call, args.repeat)
     return {
         "kind": kind, "tokens": n, "milliseconds": 1e3 * seconds[0], "spread": 1e3 * seconds[1],
-        "GFLOP/s": _operations(args, n) / seconds[0] / 1e9, "peak MB": peak,
+        "GFLOP/s": _operations(kind, args, n) / seconds[0] / 1e9, "peak MB": peak,
     }  # fmt: skip
 
 
@@ -129,8 +129,12 @@ def _pair(xp: "Backend", kind: str) -> tuple[Callable[..., Any], Callable[..., A
     return partial(pair[0], xp), partial(pair[1], xp)
 
 
-def _operations(args: argparse.Namespace, n: int) -> float:
-    """Count what the method needs: two products forward, five back, for the scores that count."""
+def _operations(kind: str, args: argparse.Namespace, n: int) -> float:
+    """Count what the kind of attention needs for the scores that count, in products of d numbers.
+
+    Two forward, QKᵀ and PV; four back, dP, dV, dQ and dK, and QKᵀ again where no P was kept.
+    """
+    back = 4 if kind == "formula" else 5
     width = n if args.window is None else min(args.window, n)
     scores = n * n if args.full else width * n - width * (width - 1) / 2
-    return (14 if args.backward else 4) * args.batch * args.heads * args.head_dim * scores
+    return 2 * (2 + back if args.backward else 2) * args.batch * args.heads * args.head_dim * scores

@@ -40,8 +40,19 @@ def bench(args: argparse.Namespace, messages: Messages) -> int:
         raise UsageError(f"--tokens is {args.tokens}, expected at least 2")
     check_output(args)
     model = load_model(args, messages)
-    rows = []
+    rows, longest = [], model.config.max_seq_len
+    fitting = [n for n in args.lengths if n + args.tokens <= longest]
+    if not fitting:
+        raise UsageError(
+            f"no length fits: the model reads {longest} tokens, expected a shorter -p or -n"
+        )
     for n in args.lengths:
+        if n not in fitting:
+            messages.note(
+                f"{n} tokens: left out, for with {args.tokens} more they are beyond the model's "
+                f"{longest}"
+            )
+            continue
         messages.status(f"{n} tokens …")
         rows.append(_row(model, n, args))
     messages.clear()
