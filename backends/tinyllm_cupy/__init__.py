@@ -57,6 +57,8 @@ if _missing:
     )
 
 # These use CuPy, so they come after it was found to work.
+from tinyllm.decode_plan import DecodePlan, DecodeStep
+from tinyllm_cuda import decode
 from tinyllm_cuda import index_add as kernels
 from tinyllm_cupy.attention import attention_backward, attention_forward
 from tinyllm_cupy.device import device
@@ -67,10 +69,10 @@ from tinyllm_cupy.products import NARROW, linear, matmul, pack
 # fmt: off
 __all__ = [
     "abs", "add_rows", "any", "arange", "asarray", "astype", "attention_backward",
-    "attention_forward", "bool", "broadcast_to", "concat", "cos", "erf", "exp", "expand_dims",
-    "float32", "float64", "free_memory", "index_add", "inf", "int64", "linear", "log", "matmul",
-    "max", "mean", "name", "narrow_products", "ones_like", "pack", "parallel_map", "peak_memory",
-    "permute_dims", "pi", "reshape", "sigmoid", "sin", "sqrt", "stack", "sum",
+    "attention_forward", "bool", "broadcast_to", "compile_decode", "concat", "cos", "erf", "exp",
+    "expand_dims", "float32", "float64", "free_memory", "index_add", "inf", "int64", "linear",
+    "log", "matmul", "max", "mean", "name", "narrow_products", "ones_like", "pack", "parallel_map",
+    "peak_memory", "permute_dims", "pi", "reshape", "sigmoid", "sin", "sqrt", "stack", "sum",
     "summed_cross_entropy", "synchronize", "take", "tanh", "to_numpy", "top_k", "where", "zeros",
     "zeros_like",
 ]
@@ -131,6 +133,11 @@ def erf(x: Any, /) -> Any:
 def _widened(f: Callable[[Any], Any], x: Any) -> Any:
     """Apply in float32 what has no form, or one of another dtype, for 16 bits."""
     return f(x.astype(cp.float32)).astype(x.dtype) if x.dtype in NARROW else f(x)
+
+
+def compile_decode(plan: DecodePlan, /) -> DecodeStep | None:
+    """Make one token's step of kernels, a CUDA graph (see `tinyllm.decode_plan`)."""
+    return decode.compile_decode(device(), plan)
 
 
 def parallel_map(f: Callable[[Any], Any], items: Sequence[Any], /) -> list[Any]:

@@ -7,6 +7,7 @@ import cupy as cp
 
 from tinyllm.errors import TinyllmError
 from tinyllm_cuda.launch import Device
+from tinyllm_cuda.tensor_map import tensor_map
 
 
 class KernelError(TinyllmError):
@@ -25,6 +26,8 @@ def _device(number: int) -> Device:
         raw_module=compiled, xp=cp,
         architecture=10 * properties["major"] + properties["minor"],
         shared_memory=properties["sharedMemPerBlockOptin"],
+        multiprocessors=properties["multiProcessorCount"],
+        tensor_map=tensor_map if properties["major"] == 9 else None,
     )  # fmt: skip
 
 
