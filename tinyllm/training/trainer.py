@@ -178,7 +178,7 @@ class Trainer:
         """Return the parameter tree that is computed with: 16-bit copies where products are so."""
         return self.parts.tree(params if self.mixed is None else self.mixed.copies(params))
 
-    def _gradients(self, step: int, scale: float | None) -> tuple[Gradients, Position]:
+    def _gradients(self, step: int, scale: float | None = None) -> tuple[Gradients, Position]:
         """Sum over the micro-batches of a step; return the position behind them, too."""
         settings, tree = self.settings, self._tree(self.params)
         position: Position = (0, 0) if settings.overfit_one_batch else self.position
