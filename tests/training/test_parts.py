@@ -11,7 +11,7 @@ from tinyllm.training.divergence import DivergedError
 from tinyllm.training.parts import WHOLE, Some, fingerprint
 from tinyllm.training.settings import Settings
 from tinyllm.training.trainer import Trainer
-from tinyllm.training.windows import Windows
+from tinyllm.training.windows import Windows, WindowsInOrder
 
 CONFIG = tiny_config(n_layers=1)
 PARAMS = random_params(CONFIG)
@@ -20,8 +20,8 @@ TOKENS = np.random.default_rng(0).integers(0, 11, 100)
 
 def trainer(params, parts):
     settings = Settings(steps=3, batch_size=2, seq_len=5, lr=0.01, eval_every=0)
-    data = Windows(TOKENS, 5)
-    return Trainer(tinyllm_numpy, CONFIG, params, data, settings, parts=parts, validation=TOKENS)
+    data, held_out = Windows(TOKENS, 5), WindowsInOrder(TOKENS, 5)
+    return Trainer(tinyllm_numpy, CONFIG, params, data, settings, parts=parts, validation=held_out)
 
 
 def test_what_is_frozen_stays_and_the_rest_learns():
