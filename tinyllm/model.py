@@ -363,12 +363,12 @@ class Model:
     def _check_reach(self, tokens: int) -> None:
         """Refuse texts of more tokens than there are positions; warn beyond the config's."""
         longest = self.config.max_seq_len
-        if tokens <= longest:
+        if tokens - 1 <= longest:  # the last is drawn, and not read
             return
         if isinstance(getattr(self.config, "positions", None), Learned):
             raise UsageError(
-                f"prompt and answer may have {tokens} tokens, and the model has no positions "
-                f"beyond {longest}: expected a smaller context or max_tokens"
+                f"prompt and answer may have {tokens} tokens, and the model learned {longest} "
+                f"positions: expected a smaller context or max_tokens"
             )
         warnings.warn(
             f"prompt and answer may have {tokens} tokens, and the model was made for {longest}: "

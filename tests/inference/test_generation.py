@@ -214,8 +214,8 @@ def test_the_empty_prompt_is_bos_alone():
 def test_a_text_beyond_the_positions_that_there_are_is_refused_at_once():
     options = {"context": 30, "ignore_eos": True, "seed": 0}
     learned = model(positions=Learned())
-    with pytest.raises(UsageError, match="may have 30 tokens, and the model has no positions bey"):
+    with pytest.raises(UsageError, match="may have 30 tokens, and the model learned 20 positions"):
         learned.run(["ab"], max_tokens=100, **options)
-    assert len(learned.generate("ab", max_tokens=17, **options).tokens) == 17
+    assert len(learned.generate("ab", max_tokens=18, **options).tokens) == 18
     with pytest.warns(UserWarning, match="may have 30 tokens, and the model was made for 20"):
         assert len(model().generate("ab", max_tokens=100, **options).tokens) == 27

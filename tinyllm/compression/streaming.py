@@ -17,7 +17,8 @@ from tinyllm.models.stack import embed_forward, final_norm_forward, run_blocks, 
 def require_decoder(config: Any) -> DecoderConfig:
     """Return the config. Raises UsageError for a model that does not consist of blocks."""
     if not isinstance(config, DecoderConfig):
-        raise UsageError(f"this is for decoders, and the model is a {config.family}")
+        kind = getattr(config, "family", type(config).__name__)
+        raise UsageError(f"this is for decoders, and the model is a {kind}")
     return config
 
 
