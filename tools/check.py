@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = [sys.executable, "-m"]
-TYPED = ["tinyllm", "backends/tinyllm_numpy", "tools"]
+TYPED = ["tinyllm", "backends/tinyllm_numpy", "backends/tinyllm_cuda", "tools"]
 TWO_PROCESSES = ["-n", "2", "--dist", "worksteal"]
 COVERAGE = ["--cov", "--cov-report=term:skip-covered"]
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

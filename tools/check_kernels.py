@@ -26,8 +26,11 @@ import ml_dtypes
 import numpy as np
 
 from tinyllm_cuda.attention import Band, flash_backward, flash_forward
+from tinyllm_cuda.decode_kernels import every_kernel
 from tinyllm_cuda.fp8 import flash_forward_fp8
+from tinyllm_cuda.index_add import index_add
 from tinyllm_cuda.launch import KERNELS, Device
+from tinyllm_cuda.launch import launch as launch_kernel
 from tinyllm_cuda.tiers import choose
 from tools.nvrtc import (
     Usage,
@@ -91,7 +94,19 @@ def run_fp8(device: Device) -> None:
             flash_forward_fp8(device, q, q, q, Band(scale=1.0, softcap=1.0))
 
 
-RUNS: list[Callable[[Device], None]] = [run_attention, run_fp8]
+def run_decode(device: Device) -> None:
+    """Launch what a step of decoding may be made of."""
+    for kernel in every_kernel():
+        launch_kernel(device, kernel, (1,), ())
+
+
+def run_index_add(device: Device) -> None:
+    """Add up rows in each dtype."""
+    for dtype in (np.float32, np.float64):
+        index_add(device, 1, np.zeros(1, np.int64), np.zeros((1, 1), dtype))
+
+
+RUNS: list[Callable[[Device], None]] = [run_attention, run_fp8, run_decode, run_index_add]
 
 
 def launches(architecture: int) -> list[Launch]:

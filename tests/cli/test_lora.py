@@ -88,7 +88,10 @@ def test_nothing_is_overwritten(text, model, tmp_path, capsys):
     base = variant(model, tmp_path / "base")
     before = files(base)
     words = ["--data", text, "--model", base, "--out", base, *LORA]
-    assert "has a model already; give another --out" in refused(main, words, capsys)
+    assert (
+        "has config.json, which is of no run and would be replaced; give another --out"
+        in refused(main, words, capsys)
+    )
     assert files(base) == before
 
 
