@@ -115,7 +115,7 @@ def every_kernel() -> Iterator[Kernel]:
         yield route(format, 4096, 64)
         yield from (sampler(name, format) for name in ("sampler_embed", "sampler_draw"))
         yield from (qkv(format, 4096, kv_format) for kv_format in KV_FORMATS)
-    heads = product(KV_FORMATS, (8, 32, 48, 64, 80, 96, 128, 256), (1, 2, 3, 4, 6, 7, 8))
+    heads = product(KV_FORMATS, (48, 64, 80, 96, 128, 256), (1, 3, 4, 7, 8))
     yield from (kernel for each in heads if (kernel := attention(*each)) is not None)
 
 

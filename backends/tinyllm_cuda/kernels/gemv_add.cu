@@ -5,7 +5,7 @@
 #include "ptx_f16.h"
 #include "vector.h"
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
     gemv_add(const void *weight, const float *scales, const float *bias, const float *x, float *y,
              int n, int C) {
   const float *vector = load_vector(x, C);
