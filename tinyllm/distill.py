@@ -118,10 +118,12 @@ def _load(name: str, args: argparse.Namespace, messages: Messages) -> "Model":
 
 def _require_one_tokenizer(student: "Model", teacher: "Model") -> None:
     """Raise UsageError where the same ids mean something else to both."""
+    from tinyllm.evaluation.perplexity import fingerprint
+
     mine, theirs = student.tokenizer, teacher.tokenizer
     if mine is None or theirs is None:
         return  # whoever has none is taken at their word
-    if any(mine.decode([i]) != theirs.decode([i]) for i in range(student.config.vocab_size)):
+    if fingerprint(mine) != fingerprint(theirs):
         raise UsageError(
             "teacher and student have different tokenizers: distillation needs one vocabulary"
         )
@@ -141,6 +143,7 @@ def _corrected(
     """
     from tinyllm.compression.distillation import Teacher, loss_of
     from tinyllm.params import nest
+    from tinyllm.training.parts import fingerprint
     from tinyllm.training.trainer import Trainer
 
     folder, messages = where
@@ -150,7 +153,7 @@ def _corrected(
     )  # fmt: skip
     trainer = Trainer(
         teacher.xp, teacher.config, teacher.params, learning.data, settings,
-        validation=learning.held_out,
+        validation=learning.held_out, facts={"teacher": fingerprint(teacher.xp, teacher.params)},
     )  # fmt: skip
     messages.note(f"the teacher first: {settings.steps} steps")
     begun = has_begun(folder)
