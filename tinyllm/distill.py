@@ -102,7 +102,8 @@ def _subject(args: argparse.Namespace, out: Path, messages: Messages) -> Subject
 
     return Subject(
         config=student.config, params=params, tokenizer=student.tokenizer or teacher.tokenizer,
-        parts=Some(frozen) if frozen else WHOLE, loss=loss, facts=facts, before=before,
+        eos_ids=student.eos_ids, parts=Some(frozen) if frozen else WHOLE, loss=loss, facts=facts,
+        before=before,
     )  # fmt: skip
 
 
@@ -157,7 +158,10 @@ def _corrected(
     )  # fmt: skip
     messages.note(f"the teacher first: {settings.steps} steps")
     begun = has_begun(folder)
-    take_steps(trainer, folder, teacher.tokenizer, learning.digest, messages, resume=begun)
+    take_steps(
+        trainer, folder, teacher.tokenizer, learning.digest, messages, eos_ids=teacher.eos_ids,
+        resume=begun,
+    )  # fmt: skip
     messages.note("and now the student")
     return loss_of(Teacher(teacher.config, nest(trainer.result)), what)
 

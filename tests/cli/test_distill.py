@@ -64,6 +64,16 @@ def test_a_student_comes_nearer_to_its_teacher(words, student, tmp_path, capsys)
     assert now.encode_prompt("the in") == tinyllm.load(student).encode_prompt("the in")
 
 
+def test_what_ends_a_text_is_the_students(words, student, tmp_path):
+    mine = tmp_path / "mine"
+    shutil.copytree(student, mine)
+    (mine / "generation_config.json").write_text('{"eos_token_id": [2, 7]}')
+    words = [*words, "--student", mine, "--teacher-correction=1", "--steps=1", "-q"]
+    assert distill(words, tmp_path / "out") == 0
+    assert tinyllm.load(tmp_path / "out").eos_ids == {2, 7}
+    assert tinyllm.load(tmp_path / "out" / "teacher").eos_ids == {2}
+
+
 LOSSES = {
     "kl+ce": ({"kl", "ce"}, []),
     "rkl": ({"rkl"}, ["--tau=2", "--tau-squared"]),
