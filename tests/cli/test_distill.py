@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tinyllm
+import tinyllm_numpy
 from cli.commands import refused, start
 from cli.test_train import files, rows
 from tiny import random_params, tiny_config
@@ -62,6 +63,14 @@ def test_a_student_comes_nearer_to_its_teacher(words, student, tmp_path, capsys)
     now = tinyllm.load(out)
     assert now.config == tinyllm.load(student).config
     assert now.encode_prompt("the in") == tinyllm.load(student).encode_prompt("the in")
+
+
+def test_more_memory_than_there_is_is_refused_but_by_force(words, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("tinyllm.model.check_memory", lambda *given: None)  # both are there
+    monkeypatch.setattr(tinyllm_numpy, "free_memory", lambda: 1000)
+    line = refused(main, [*words, "--out", tmp_path / "out", "-q"], capsys)
+    assert "training takes about " in line
+    assert distill(words, tmp_path / "out", "--steps=1", "--force", "-q") == 0
 
 
 def test_what_ends_a_text_is_the_students(words, student, tmp_path):

@@ -40,11 +40,12 @@ class TrainingMemory:
 def training_memory(
     xp: Backend, config: Config, params: Params, settings: Settings
 ) -> TrainingMemory:
-    """Estimate what a step takes with these weights, which are on the host.
+    """Estimate what a step takes with these weights.
 
     Activations are those of a short text, times the tokens that are in work at once.
     """
-    weights = sum(p.nbytes for p in params.values())
+    host = {name: np.asarray(xp.to_numpy(p)) for name, p in params.items()}
+    weights = sum(p.nbytes for p in host.values())
     at_once, parts = pieces(xp, settings.batch_size, settings.seq_len, dropout=settings.dropout)
     workers = 1 if xp.name == "cupy" else len(parts)  # a GPU takes one part after another
     gradients = sum(min(2, part) for part in parts)  # of a piece, and the sum of those before it
@@ -56,7 +57,7 @@ def training_memory(
         weights=weights + copies + averages,
         moments=len(OPTIMIZERS[settings.optimizer].buffers) * weights,
         gradients=max(2, gradients) * weights,  # a step has them, scaled, and new weights
-        activations=round(_bytes_of_a_token(config, params, settings) * at_once * workers),
+        activations=round(_bytes_of_a_token(config, host, settings) * at_once * workers),
     )
 
 
