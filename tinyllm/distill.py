@@ -103,7 +103,7 @@ def _subject(args: argparse.Namespace, out: Path, messages: Messages) -> Subject
     return Subject(
         config=student.config, params=params, tokenizer=student.tokenizer or teacher.tokenizer,
         eos_ids=student.eos_ids, parts=Some(frozen) if frozen else None, loss=loss, facts=facts,
-        before=before,
+        teacher=(teacher.config, teacher.params) if what.hidden else None, before=before,
     )  # fmt: skip
 
 

@@ -50,6 +50,7 @@ class Subject:
     parts: "Parts | None" = None  # all of the model
     loss: "Loss | None" = None  # the cross-entropy
     facts: dict[str, Any] = field(default_factory=dict)
+    teacher: "tuple[Config, Params] | None" = None  # whose states the loss keeps, too
     before: "Callable[[Learning], Loss] | None" = None
 
 
@@ -133,7 +134,7 @@ def _prepare(
     learning = read_data(args, config, subject.tokenizer, out, messages)
     xp = get_backend(args.backend)
     if subject.parts is None and not args.force:  # a part takes less than what is estimated
-        check_training_memory(xp, config, params, settings)
+        check_training_memory(xp, config, params, settings, teacher=subject.teacher)
     trainer = Trainer(
         xp, config, params, learning.data, settings, validation=learning.held_out,
         parts=subject.parts or WHOLE, loss=subject.loss or next_token_loss, facts=subject.facts,
