@@ -69,7 +69,7 @@ def _subject(args: argparse.Namespace, out: Path, messages: Messages) -> Subject
     """Load both models; say what the student is to learn."""
     from tinyllm.compression.distillation import Teacher, init_map, loss_of, require_fit
     from tinyllm.params import nest
-    from tinyllm.training.parts import WHOLE, Some, fingerprint
+    from tinyllm.training.parts import Some, fingerprint
 
     if same_place(args.teacher, args.student):
         raise UsageError("teacher and student are one model: there is nothing that it could learn")
@@ -102,7 +102,8 @@ def _subject(args: argparse.Namespace, out: Path, messages: Messages) -> Subject
 
     return Subject(
         config=student.config, params=params, tokenizer=student.tokenizer or teacher.tokenizer,
-        parts=Some(frozen) if frozen else WHOLE, loss=loss, facts=facts, before=before,
+        eos_ids=student.eos_ids, parts=Some(frozen) if frozen else None, loss=loss, facts=facts,
+        teacher=(teacher.config, teacher.params) if what.hidden else None, before=before,
     )  # fmt: skip
 
 
@@ -118,10 +119,12 @@ def _load(name: str, args: argparse.Namespace, messages: Messages) -> "Model":
 
 def _require_one_tokenizer(student: "Model", teacher: "Model") -> None:
     """Raise UsageError where the same ids mean something else to both."""
+    from tinyllm.evaluation.perplexity import fingerprint
+
     mine, theirs = student.tokenizer, teacher.tokenizer
     if mine is None or theirs is None:
         return  # whoever has none is taken at their word
-    if any(mine.decode([i]) != theirs.decode([i]) for i in range(student.config.vocab_size)):
+    if fingerprint(mine) != fingerprint(theirs):
         raise UsageError(
             "teacher and student have different tokenizers: distillation needs one vocabulary"
         )
@@ -141,6 +144,7 @@ def _corrected(
     """
     from tinyllm.compression.distillation import Teacher, loss_of
     from tinyllm.params import nest
+    from tinyllm.training.parts import fingerprint
     from tinyllm.training.trainer import Trainer
 
     folder, messages = where
@@ -150,11 +154,14 @@ def _corrected(
     )  # fmt: skip
     trainer = Trainer(
         teacher.xp, teacher.config, teacher.params, learning.data, settings,
-        validation=learning.held_out,
+        validation=learning.held_out, facts={"teacher": fingerprint(teacher.xp, teacher.params)},
     )  # fmt: skip
     messages.note(f"the teacher first: {settings.steps} steps")
     begun = has_begun(folder)
-    take_steps(trainer, folder, teacher.tokenizer, learning.digest, messages, resume=begun)
+    take_steps(
+        trainer, folder, teacher.tokenizer, learning.digest, messages, eos_ids=teacher.eos_ids,
+        resume=begun,
+    )  # fmt: skip
     messages.note("and now the student")
     return loss_of(Teacher(teacher.config, nest(trainer.result)), what)
 

@@ -21,7 +21,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tinyllm.cli.arguments import add_common
 from tinyllm.cli.command import Parser, run_command
@@ -41,6 +41,7 @@ from tinyllm.errors import UsageError
 if TYPE_CHECKING:
     from tinyllm.adaptation.lora import Lora
     from tinyllm.backend import Params
+    from tinyllm.model import Model
     from tinyllm.models.architecture import Config
     from tinyllm.tokenizers import Tokenizer
 
@@ -71,8 +72,21 @@ def _subject(args: argparse.Namespace, out: Path, messages: Messages) -> Subject
     lora = lora_of(args)
     if lora is not None:
         return _adapters(lora, args, messages)
+    if args.model is not None and args.resume is None:
+        model = _load(args, messages)
+        return Subject(
+            config=model.config, params=model.params, tokenizer=model.tokenizer,
+            eos_ids=model.eos_ids,
+        )  # fmt: skip
     config, params, tokenizer = _model(args, out, messages)
     return Subject(config=config, params=params, tokenizer=tokenizer)
+
+
+def _load(args: argparse.Namespace, messages: Messages, **options: Any) -> "Model":
+    from tinyllm.model import load
+
+    messages.status(f"loading {args.model} …")
+    return load(args.model, dtype=args.dtype, report=messages.status, **options)
 
 
 def _adapters(lora: "Lora", args: argparse.Namespace, messages: Messages) -> Subject:
@@ -81,11 +95,9 @@ def _adapters(lora: "Lora", args: argparse.Namespace, messages: Messages) -> Sub
 
     from tinyllm.adaptation.lora import Adapted, adapted_modules, init_adapters, share_of_zeros
     from tinyllm.adaptation.peft import names_in_peft, write_adapter
-    from tinyllm.model import load
     from tinyllm.training.parts import fingerprint
 
-    messages.status(f"loading {args.model} …")
-    model = load(args.model, backend=args.backend, dtype=args.dtype, report=messages.status)
+    model = _load(args, messages, backend=args.backend)
     config = model.config
     rng = np.random.default_rng([settings_of(args).seed, INIT])
     adapters = init_adapters(config, lora, rng, np.dtype(args.dtype))
@@ -106,14 +118,15 @@ def _adapters(lora: "Lora", args: argparse.Namespace, messages: Messages) -> Sub
         messages.note(f"note: {zero:.0%} of these matrices are zero; merged, hardly any will be")
     facts = {"lora": asdict(lora), "base": fingerprint(model.xp, model.params)}
     return Subject(
-        config=config, params=adapters, tokenizer=model.tokenizer, parts=parts, facts=facts
-    )
+        config=config, params=adapters, tokenizer=model.tokenizer, eos_ids=model.eos_ids,
+        parts=parts, facts=facts,
+    )  # fmt: skip
 
 
 def _model(
     args: argparse.Namespace, out: Path, messages: Messages
 ) -> "tuple[Config, Params, Tokenizer | None]":
-    """Return what to train: of the folder's checkpoint, of --model, or new."""
+    """Return what to train: of the folder's checkpoint, or new."""
     import numpy as np
 
     from tinyllm.cli.training_data import new_tokenizer
@@ -125,12 +138,6 @@ def _model(
     if args.resume is not None:
         config = saved_config(out / CHECKPOINTS)
         tokenizer = load_tokenizer(out) if has_tokenizer(out) else None
-    elif args.model is not None:
-        from tinyllm.model import load
-
-        messages.status(f"loading {args.model} …")
-        model = load(args.model, dtype=args.dtype, report=messages.status)
-        return model.config, model.params, model.tokenizer
     else:
         settings = settings_of(args)
         tokenizer = new_tokenizer(args, messages)

@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 
 import tinyllm
+import tinyllm_numpy
 from cli.commands import refused, start
 from cli.test_train import files, rows
-from tinyllm.checkpoints import read_config
+from tiny import random_params, tiny_config
+from tiny_vocabulary import NORMAL, PIECES, llama2c_bytes
+from tinyllm.checkpoints import read_config, read_weights, write_checkpoint, write_tensors
 from tinyllm.compression.distillation import MAP
 from tinyllm.distill import main
+from tinyllm.models.config_json import write_config_json
 from tinyllm.prune import main as prune
 from tinyllm.training.snapshot import snapshots
 
@@ -59,6 +63,24 @@ def test_a_student_comes_nearer_to_its_teacher(words, student, tmp_path, capsys)
     now = tinyllm.load(out)
     assert now.config == tinyllm.load(student).config
     assert now.encode_prompt("the in") == tinyllm.load(student).encode_prompt("the in")
+
+
+def test_more_memory_than_there_is_is_refused_but_by_force(words, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("tinyllm.model.check_memory", lambda *given: None)  # both are there
+    monkeypatch.setattr(tinyllm_numpy, "free_memory", lambda: 1000)
+    line = refused(main, [*words, "--out", tmp_path / "out", "-q"], capsys)
+    assert "training takes about " in line
+    assert distill(words, tmp_path / "out", "--steps=1", "--force", "-q") == 0
+
+
+def test_what_ends_a_text_is_the_students(words, student, tmp_path):
+    mine = tmp_path / "mine"
+    shutil.copytree(student, mine)
+    (mine / "generation_config.json").write_text('{"eos_token_id": [2, 7]}')
+    words = [*words, "--student", mine, "--teacher-correction=1", "--steps=1", "-q"]
+    assert distill(words, tmp_path / "out") == 0
+    assert tinyllm.load(tmp_path / "out").eos_ids == {2, 7}
+    assert tinyllm.load(tmp_path / "out" / "teacher").eos_ids == {2}
 
 
 LOSSES = {
@@ -117,6 +139,32 @@ def test_a_teacher_is_corrected_first_and_that_goes_on_too(words, model, tmp_pat
         assert (whole / name).read_bytes() == (parts / name).read_bytes()
 
 
+def test_another_teacher_does_not_go_on_with_the_first_ones_correction(
+    words, model, tmp_path, capsys
+):
+    out, other = tmp_path / "out", tmp_path / "other"
+    shutil.copytree(model, other)
+    changed(other)
+    assert distill(words, out, "--teacher-correction=2", "-q") == 0
+    shutil.rmtree(out / "checkpoints")  # as a run is that was stopped before the student's first
+    line = refused(
+        main, [*words, "--teacher", other, "--teacher-correction=2", "--out", out, "-q"], capsys
+    )
+    assert "was written with teacher " in line
+
+
+def test_what_the_teachers_correction_reads_is_no_flag_too_many(words, tmp_path):
+    words = [*words, "--label-smoothing=0.1", "--steps=1", "-q"]
+    assert distill(words, tmp_path / "out", "--teacher-correction=1") == 0
+
+
+def changed(folder):
+    """Change a weight of a model."""
+    weights = {name: np.array(x) for name, x in read_weights(folder).items()}
+    weights["model.norm.weight"] += 1
+    write_tensors(folder / "model.safetensors", weights)
+
+
 def test_only_some_of_a_student_is_trained(words, student, tmp_path):
     assert distill(words, tmp_path / "out", "--only=mlp", "-q") == 0
     before, after = tinyllm.load(student).params, tinyllm.load(tmp_path / "out").params
@@ -148,9 +196,13 @@ BAD = {
     "--loss=streams": "the residual streams of student and teacher are not equally wide",
     "--loss=hidden --pairs=3:0": "states 3:0 are not there: the student has 0 to 2",
     "--loss=hidden --pairs=a": "--pairs is 'a', expected S:T",
-    "--pairs=0:0": "--pairs is of use with --loss hidden or streams",
-    "--alpha=1": "--alpha is of use with",
-    "--loss=mse --tau-squared": "--tau-squared is of use with --loss kl or rkl",
+    "--pairs=0:0": "--pairs is not read without --loss hidden or streams",
+    "--alpha=1": "--alpha is not read without --loss hidden or streams",
+    "--loss=mse --tau-squared": "--tau-squared is not read without --loss kl or rkl",
+    "--loss=mse --tau=2": "--tau is not read without --loss kl or rkl",
+    "--ce-weight=2": "--ce-weight is not read without --loss ce",
+    "--label-smoothing=0.1": "--label-smoothing is not read without --loss ce or --teacher-corr",
+    "--z-loss=0.1": "--z-loss is not read without --loss ce or --teacher-correction",
     "--loss=hidden --alpha=-1": "alpha is -1.0, expected 0 or more",
     "--tau=0": "temperature is 0, expected more",
     "--tau=-1": "temperature is -1.0",
@@ -195,6 +247,42 @@ def test_models_that_do_not_fit_are_refused(words, model, student, text, tmp_pat
     assert not out.exists()
 
 
+@pytest.fixture
+def padded(tmp_path):
+    """A folder of a model with more rows than its tokenizer has tokens."""
+
+    def make(seed, pieces=PIECES):
+        config = tiny_config(vocab_size=len(PIECES) + 5, max_seq_len=100, n_layers=1)
+        params = random_params(config, seed, dtype=np.float32)
+        folder = tmp_path / f"padded-{seed}"
+        write_checkpoint(folder, write_config_json(config, "float32"), params)
+        (folder / "tokenizer.bin").write_bytes(llama2c_bytes(pieces))
+        return folder
+
+    return make
+
+
+def test_rows_that_are_no_token_of_either_are_no_hindrance(padded, text, tmp_path, capsys):
+    words = ["--teacher", padded(1), "--student", padded(2), "--data", text, *QUICK, "-q"]
+    assert distill(words, tmp_path / "out", "--steps=1") == 0
+    other = padded(3, [*PIECES[:-1], ("z", -99.0, NORMAL)])
+    line = refused(main, [*words, "--student", other, "--out", tmp_path / "no"], capsys)
+    assert "distillation needs one vocabulary" in line
+
+
+@pytest.mark.parametrize("loss", ["hidden", "streams"])
+def test_a_model_without_such_states_is_refused(text, tmp_path, capsys, loss):
+    from tinyllm.train import main as train
+
+    for seed in "12":
+        words = ["--data", str(text), "--arch=lstm", "--d-model=8", "--layers=1", *QUICK]
+        assert train([*words, "--seed", seed, "--out", str(tmp_path / seed), "-q"]) == 0
+    words = ["--teacher", tmp_path / "1", "--student", tmp_path / "2", "--data", text, *QUICK]
+    line = refused(main, [*words, "--loss", loss, "--out", tmp_path / "out", "-q"], capsys)
+    assert line == "hidden states are those of blocks, and the student is recurrent: it has none"
+    assert distill(words, tmp_path / "out", "--steps=1", "-q") == 0
+
+
 def test_no_model_is_overwritten(words, student, tmp_path, capsys):
     mine = tmp_path / "mine"
     shutil.copytree(student, mine)
@@ -209,7 +297,7 @@ def test_no_model_is_overwritten(words, student, tmp_path, capsys):
     assert files(out) == before
 
 
-def test_a_run_goes_on_as_it_began(words, model, tmp_path, capsys):
+def test_a_run_goes_on_as_it_began(words, model, student, tmp_path, capsys):
     out = tmp_path / "out"
     teacher = tmp_path / "teacher"
     shutil.copytree(model, teacher)
@@ -217,11 +305,11 @@ def test_a_run_goes_on_as_it_began(words, model, tmp_path, capsys):
     before = files(out)
     line = refused(main, ["--resume", out, "--tau=2", "-q"], capsys)
     assert "was written with distillation" in line
-    from tinyllm.checkpoints import read_weights, write_tensors
-
-    weights = {name: np.array(x) for name, x in read_weights(teacher).items()}
-    weights["model.norm.weight"] += 1
-    write_tensors(teacher / "model.safetensors", weights)
+    other = tmp_path / "other"
+    shutil.copytree(student, other)
+    line = refused(main, ["--resume", out, "--student", other, "-q"], capsys)
+    assert f"and now it is with --student {other}: leave it out" in line
+    changed(teacher)
     assert "was written with teacher " in refused(main, ["--resume", out, "-q"], capsys)
     assert files(out) == before
     assert "has no run.json" in refused(main, ["--resume", tmp_path / "none"], capsys)

@@ -171,6 +171,19 @@ def test_a_checkpoint_that_is_damaged_is_told_of_once(text, tmp_path, capsys):
     assert "download" not in notes[0]
 
 
+def test_steps_that_were_taken_before_are_not_gone_beyond(text, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert train(text, out, "--until=3") == 0
+    before = files(out)
+    for step in ("--until=3", "--until=1"):
+        capsys.readouterr()
+        assert main(["--resume", str(out), step]) == 0
+        assert f"step 3 was taken before; go on with: python -m tinyllm.train --resume {out}" in (
+            capsys.readouterr().err
+        )
+        assert files(out) == before
+
+
 def test_a_run_that_is_done_says_so(text, tmp_path, capsys):
     train(text, tmp_path / "out")
     before = files(tmp_path / "out")
@@ -281,6 +294,19 @@ def test_a_model_that_is_there_is_trained_on(text, model, tmp_path):
     assert after.encode_prompt("the in") == before.encode_prompt("the in")
     for name, p in before.params.items():
         np.testing.assert_allclose(after.params[name], p, atol=1e-6)
+
+
+@pytest.mark.parametrize("more", [[], ["--lora=2"]])
+def test_what_ends_a_text_is_kept(text, model, tmp_path, more):
+    base = tmp_path / "base"
+    shutil.copytree(model, base)
+    (base / "generation_config.json").write_text('{"eos_token_id": [2, 7]}')
+    words = ["--model", str(base), *more, "--patience=3", "--until=1", "-q"]
+    assert train(text, tmp_path / "out", *words, sizes=STEPS) == 0
+    if not more:  # a run of all weights needs what it began with no more
+        shutil.rmtree(base)
+    assert main(["--resume", str(tmp_path / "out"), "-q"]) == 0
+    assert tinyllm.load(tmp_path / "out").eos_ids == {2, 7}
 
 
 def test_a_config_and_a_tokenizer_that_are_there_are_used(text, model, tmp_path):

@@ -5,6 +5,7 @@ import pytest
 
 import tinyllm_numpy
 from tiny import random_params, tiny_config
+from tiny_recurrent import tiny_recurrent
 from tinyllm.compression.distillation import (
     MAP,
     Distillation,
@@ -14,7 +15,9 @@ from tinyllm.compression.distillation import (
     require_fit,
 )
 from tinyllm.errors import UsageError
+from tinyllm.models.experts import Experts
 from tinyllm.ops.losses import IGNORED
+from tinyllm.ops.routing import Routing
 from tinyllm.params import nest
 from tinyllm.training.gradients import batch_gradients, gradients_at_once
 
@@ -168,8 +171,25 @@ def test_a_student_must_fit_its_teacher():
     require_fit(STUDENT, TEACHER, Distillation(hidden=PAIRS))
 
 
+def test_a_teachers_experts_take_every_token():
+    """What a capacity drops would be another thing with its states than without."""
+    tight = Routing(k=1, renormalise=False, capacity=0.5)
+    teacher = tiny_config(n_layers=2, experts=Experts(n_experts=3, d_ff=4, routing=tight))
+    call = Teacher(teacher, nest(random_params(teacher, 2)))
+    with_states, without = (call(tinyllm_numpy, TOKENS, wanted)[0] for wanted in (True, False))
+    np.testing.assert_allclose(with_states, without, rtol=0, atol=1e-12)
+
+
 def test_states_need_a_norm_behind_them():
     config = tiny_config(layout="post", norm="layernorm", mlp="relu")
     what = Distillation(logits=None, hidden=((1, 1),))
+    for student, teacher in ((config, TEACHER), (STUDENT, config)):
+        with pytest.raises(UsageError, match="state 1 has no norm after it"):
+            require_fit(student, teacher, what)
+    what_at_the_end = Distillation(hidden=((2, 2),), streams=True)
+    with pytest.raises(UsageError, match="state 2 is not there: the model has no norm at its end"):
+        require_fit(config, config, what_at_the_end)
+    with pytest.raises(UsageError, match="the teacher is recurrent: it has none"):
+        require_fit(STUDENT, tiny_recurrent(), what)
     with pytest.raises(UsageError, match="state 1 has no norm after it"):
         run(what, params(config), config=config)

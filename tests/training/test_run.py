@@ -85,6 +85,19 @@ def test_what_is_left_after_a_run(tmp_path):
     assert saved_config(tmp_path / "checkpoints") == CONFIG
 
 
+def test_what_ends_a_text_is_of_the_run_that_began_last(tmp_path):
+    trainer = tiny_trainer()
+    next(run_in_folder(tmp_path, trainer, data="data", eos_ids={4, 2}))
+    assert tinyllm.load(tmp_path).eos_ids == {2, 4}
+    run(tmp_path, resume=True)
+    assert tinyllm.load(tmp_path).eos_ids == {2, 4}
+    (tmp_path / "run.json").write_text("{}")
+    for path in (tmp_path / "checkpoints").iterdir():
+        path.unlink()
+    run(tmp_path)
+    assert tinyllm.load(tmp_path).eos_ids == set()
+
+
 def test_averaged_weights_are_what_is_written(tmp_path):
     trainer = run(tmp_path, average="mean")
     assert_equal(read_tensors(tmp_path / "model.safetensors"), trainer.average["params"])

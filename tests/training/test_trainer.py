@@ -258,6 +258,54 @@ def test_an_activation_that_overflows_is_named_by_its_layer():
     assert "the weights are finite, but what layers.1.mlp" in message
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_weight_that_is_too_large_for_16_bits_is_named():
+    trainer = tiny_trainer(precision="float16")
+    name = "model.layers.1.mlp.up_proj.weight"
+    trainer.params[name] = trainer.params[name].copy()
+    trainer.params[name][0, 0] = 1e5
+    message, _ = diverged(trainer)
+    assert message == f"step 1: the loss is nan: {name} is not finite in float16"
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_what_only_products_of_16_bits_make_infinite_is_named():
+    trainer = tiny_trainer(precision="float16", config=tiny_config(n_layers=3))
+    for name in ("up_proj", "gate_proj"):
+        name = f"model.layers.1.mlp.{name}.weight"
+        trainer.params[name] = np.full_like(trainer.params[name], 6e4)
+    message, _ = diverged(trainer)
+    assert "the weights are finite, but what layers.2.input computes with" in message
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_every_batch_of_a_step_is_looked_at():
+    config = tiny_config(norm="layernorm")
+    params = init_params(config, np.random.default_rng(0))
+    table = "model.embed_tokens.weight"
+    params[table][10] = 2e38  # finite, and the sum of its channels is not
+    early, late = np.full((2, 3, 5), 4), np.full((2, 3, 5), 10)
+    settings = Settings(**{**SETTINGS, "accum": 2})
+    trainer = Trainer(tinyllm_numpy, config, params, Texts(early, late), settings)
+    message, _ = diverged(trainer)
+    assert "the weights are finite, but what layers.0.input_layernorm computes with" in message
+
+
+def test_what_diverged_is_looked_for_in_as_few_texts_at_a_time_as_a_step_takes(monkeypatch):
+    from tinyllm.training import gradients
+    from tinyllm.training import trainer as module
+
+    seen = []
+    monkeypatch.setattr(gradients, "PIECE", 10)
+    monkeypatch.setattr(module, "global_norm", lambda xp, grads: math.inf)
+    monkeypatch.setattr(module, "first_not_finite", lambda *given: seen.extend(given[-1]) or "")
+    trainer = tiny_trainer(batch_size=5, accum=2)
+    diverged(trainer)
+    assert [len(rows) for rows in seen] == [2, 2, 1, 2, 2, 1]
+    whole, _, _ = trainer.data.batch((0, 0), 10)
+    np.testing.assert_array_equal(np.concatenate(seen), whole)
+
+
 def test_a_gradient_that_is_not_finite_is_named(monkeypatch):
     from tinyllm.training import trainer as module
 

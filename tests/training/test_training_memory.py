@@ -46,6 +46,14 @@ def test_it_is_near_what_is_taken(options):
     assert in_turns < 1.3 * taken
 
 
+def test_a_teacher_whose_states_are_kept_takes_its_own_beside():
+    settings = Settings(batch_size=4, seq_len=16)
+    alone = training_memory(tinyllm_numpy, CONFIG, PARAMS, settings)
+    taught = training_memory(tinyllm_numpy, CONFIG, PARAMS, settings, teacher=(CONFIG, PARAMS))
+    assert taught.activations == 2 * alone.activations
+    assert taught.weights == alone.weights
+
+
 def test_a_gpu_takes_one_half_after_another_and_long_pieces():
     settings = Settings(batch_size=16, seq_len=128)
     gpu, cpu = (

@@ -4,7 +4,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
-from tinyllm.cli.arguments import real, whole
+from tinyllm.cli.arguments import real, refuse_unread, whole
 from tinyllm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def add_distillation(parser: argparse.ArgumentParser) -> None:
         help="multiply kl and rkl by tau², as Hinton does")  # fmt: skip
     add("--ce-weight", type=real, metavar="X", help="how much ce counts (default: 1)")
     add("--alpha", type=real, metavar="X",
-        help="how much hidden states count (default: as much as the logits do)")  # fmt: skip
+        help="how much hidden states count (default: as much as the logits do, and 1 where no "
+        "logits are compared)")  # fmt: skip
     add("--pairs", metavar="S:T,…",
         help="which hidden states of student and teacher: 0 the embedding, i what block i - 1 "
         "gives (default: the first and the last; for streams all)")  # fmt: skip
@@ -58,13 +59,15 @@ def check(args: argparse.Namespace) -> None:
     if args.teacher_correction < 0:
         raise UsageError(f"--teacher-correction is {args.teacher_correction}, expected at least 0")
     losses = _losses(args)
-    for flag, given, needs in (
-        ("--pairs", args.pairs, {"hidden", "streams"}),
-        ("--alpha", args.alpha, {"hidden", "streams"}),
-        ("--tau-squared", args.tau_squared, {"kl", "rkl"}),
-    ):
-        if given is not None and not needs & losses:
-            raise UsageError(f"{flag} is of use with --loss {' or '.join(sorted(needs))}")
+    divergence, states = losses & {"kl", "rkl"}, losses & {"hidden", "streams"}
+    text = "ce" in losses or args.teacher_correction  # the teacher's own loss is of the text
+    refuse_unread(
+        args,
+        (not divergence, "without --loss kl or rkl", ["tau", "tau_squared"]),
+        (not states, "without --loss hidden or streams", ["pairs", "alpha"]),
+        ("ce" not in losses, "without --loss ce", ["ce_weight"]),
+        (not text, "without --loss ce or --teacher-correction", ["label_smoothing", "z_loss"]),
+    )
     distillation_of(args, 1, 1)  # what is out of range shows before anything is read
 
 

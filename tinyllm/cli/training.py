@@ -173,7 +173,15 @@ def recall(args: argparse.Namespace, folder: Path) -> None:
     if not (folder / RUN).exists():
         raise UsageError(f"{plain(folder)}: has no {RUN}, so no run to go on with")
     kept = read_json(folder / RUN, UsageError)
-    for key in [*model_flags(), "separator", "val_fraction", "val_data", "target", "val_target"]:
+    for key in [
+        *model_flags(),
+        "student",
+        "separator",
+        "val_fraction",
+        "val_data",
+        "target",
+        "val_target",
+    ]:
         given, was = getattr(args, key, None), kept.get(key)
         if key in MODELS and given is not None and os.path.exists(given):
             given = os.path.abspath(given)

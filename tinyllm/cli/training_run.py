@@ -10,7 +10,7 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,17 +38,20 @@ EVERY = 10.0  # seconds between two lines where nobody watches
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Subject:
-    """What is trained: the arguments of a `Trainer`, and a tokenizer."""
+    """What is trained: the arguments of a `Trainer`, a tokenizer, and what else ends a text.
+
+    `before` runs before the first step, and returns the loss to train by.
+    """
 
     config: "Config"
     params: "Params"
     tokenizer: "Tokenizer | None"
+    eos_ids: Collection[int] = ()  # beside those of the config; a run that goes on has its own
     parts: "Parts | None" = None  # all of the model
     loss: "Loss | None" = None  # the cross-entropy
     facts: dict[str, Any] = field(default_factory=dict)
-    before: "Callable[[Learning], Loss] | None" = (
-        None  # what is to be done first, and the loss then
-    )
+    teacher: "tuple[Config, Params] | None" = None  # whose states the loss keeps, too
+    before: "Callable[[Learning], Loss] | None" = None
 
 
 def run(
@@ -83,7 +86,7 @@ def run(
             if about.before is not None:
                 trainer.loss = about.before(learning)
             last = take_steps(
-                trainer, out, about.tokenizer, learning.digest, messages,
+                trainer, out, about.tokenizer, learning.digest, messages, eos_ids=about.eos_ids,
                 resume=(resume and about.before is None) or has_begun(out), until=args.until,
             )  # fmt: skip
         except (KeyboardInterrupt, interrupts.Terminated):
@@ -131,7 +134,7 @@ def _prepare(
     learning = read_data(args, config, subject.tokenizer, out, messages)
     xp = get_backend(args.backend)
     if subject.parts is None and not args.force:  # a part takes less than what is estimated
-        check_training_memory(xp, config, params, settings)
+        check_training_memory(xp, config, params, settings, teacher=subject.teacher)
     trainer = Trainer(
         xp, config, params, learning.data, settings, validation=learning.held_out,
         parts=subject.parts or WHOLE, loss=subject.loss or next_token_loss, facts=subject.facts,
@@ -151,21 +154,21 @@ def take_steps(
     messages: Messages,
     *,
     resume: bool,
+    eos_ids: Collection[int] = (),
     until: int | None = None,
 ) -> "Report | None":
     """Take all steps, or those up to `until`, in a folder; return the last report."""
     from tinyllm.training.run import steps_in_folder
 
     steps = steps_in_folder(
-        out, trainer, data=data, tokenizer=tokenizer, resume=resume, say=messages.note
-    )
-    return _take(steps, trainer, until, messages)
+        out, trainer, data=data, tokenizer=tokenizer, eos_ids=eos_ids, resume=resume, until=until,
+        say=messages.note,
+    )  # fmt: skip
+    return _take(steps, trainer, messages)
 
 
-def _take(
-    steps: Iterator[Any], trainer: "Trainer", until: int | None, messages: Messages
-) -> "Report | None":
-    """Take all steps, or those up to `until`, saying how it goes; return the last report."""
+def _take(steps: Iterator[Any], trainer: "Trainer", messages: Messages) -> "Report | None":
+    """Take all steps, saying how it goes; return the last report."""
     progress, report = Progress(trainer.settings.steps), None
     before = said = time.monotonic()
     evaluated = trainer.evaluation_seconds
@@ -181,8 +184,6 @@ def _take(
                 messages.note(line)
                 said = now
             let_signals_act()
-            if report.step == until:
-                break
     return report
 
 
@@ -209,7 +210,9 @@ def _say_end(
             "seconds": round(seconds, 3),
         }
         sys.stdout.write(json.dumps(said) + "\n")
-    if report is None:
+    if report is None and not trainer.done:
+        messages.note(f"step {trainer.step} was taken before; {_go_on(out, command)}")
+    elif report is None:
         messages.note(f"all {trainer.step} steps were taken before; more --steps would go on")
     else:
         early = trainer.done and trainer.step < trainer.settings.steps

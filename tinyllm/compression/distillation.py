@@ -11,14 +11,16 @@ depends on how the texts are cut into batches.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from tinyllm.backend import Array, Backend, Params, Saved
-from tinyllm.compression.hidden import State, matched_states
+from tinyllm.compression.hidden import State, matched_states, require_blocks, require_state
 from tinyllm.errors import UsageError
 from tinyllm.models.architecture import Config, architecture
+from tinyllm.models.config import StackConfig
+from tinyllm.models.experts import without_capacity
 from tinyllm.models.stack import with_dstreams
 from tinyllm.ops.distillation import (
     kl_backward,
@@ -65,7 +67,8 @@ class Distillation:
     ce: float = 0.0  # how much the cross-entropy counts beside
     hidden: Pairs = ()
     streams: bool = False
-    alpha: float | None = None  # how much hidden states count; None: L_logits / L_hidden
+    # How much hidden states count; None: L_logits / L_hidden, or 1 where no logits are compared.
+    alpha: float | None = None
     temperature: float = 1.0
     squared: bool = False  # whether a divergence counts τ² times, as Hinton's does
 
@@ -93,10 +96,14 @@ class Teacher:
     p: dict[str, Any]
 
     def __call__(self, xp: Backend, tokens: Array, states: bool) -> tuple[Array, Saved]:
-        """Score tokens; keep what the forward pass saves only where its states are wanted."""
+        """Score tokens; keep what the forward pass saves only where its states are wanted.
+
+        Experts drop no token, for a teacher is not trained.
+        """
         model = architecture(self.config)
         if states:
-            return model.forward(xp, tokens, self.p, self.config)
+            config = without_capacity(cast("StackConfig", self.config))
+            return model.forward(xp, tokens, self.p, config)
         hidden = model.hidden_states(xp, tokens, self.p, self.config)
         return model.head(xp, hidden, self.p, self.config)[0], None
 
@@ -108,6 +115,9 @@ def require_fit(student: Config, teacher: Config, what: Distillation) -> None:
             f"the teacher has {teacher.vocab_size} tokens and the student {student.vocab_size}: "
             f"distillation needs one vocabulary"
         )
+    if what.hidden:
+        require_blocks(student, "student")
+        require_blocks(teacher, "teacher")
     last = getattr(student, "n_layers", 0), getattr(teacher, "n_layers", 0)
     for pair in what.hidden:
         if not all(0 <= i <= n for i, n in zip(pair, last, strict=True)):
@@ -115,6 +125,8 @@ def require_fit(student: Config, teacher: Config, what: Distillation) -> None:
                 f"states {pair[0]}:{pair[1]} are not there: the student has 0 to {last[0]}, the "
                 f"teacher 0 to {last[1]}"
             )
+        for config, index in zip((student, teacher), pair, strict=True):
+            require_state(cast("StackConfig", config), index, normed=not what.streams)
     if what.streams and student.d_model != teacher.d_model:
         raise UsageError("the residual streams of student and teacher are not equally wide")
 
@@ -142,7 +154,7 @@ def distillation_loss(
 
     logits (B, T, V), tokens (B, T), targets (B, T)
 
-    What each part comes to is in `terms`, unweighted.
+    What each part comes to is in `terms`, without c and α.
     """
     counted = xp.astype(targets != IGNORED, logits.dtype)  # (B, T)
     taught, seen = teacher(xp, tokens, bool(what.hidden))

@@ -1,6 +1,6 @@
 """Where the first number is that is not finite."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from tinyllm.backend import Array, Backend, Params, Saved
 from tinyllm.errors import TinyllmError
 from tinyllm.models.architecture import Config, architecture
 from tinyllm.params import flatten
+from tinyllm.training.precision import NARROW
 
 
 class DivergedError(TinyllmError):
@@ -18,21 +19,23 @@ class DivergedError(TinyllmError):
 
 
 def first_not_finite(
-    xp: Backend, config: Config, p: dict[str, Any], grads: Params, tokens: Any
+    xp: Backend, config: Config, p: dict[str, Any], grads: Params, batches: Iterable[Any]
 ) -> str:
     """Name the first of what a step computes that has a number which is not finite.
 
-    Looks at the weights, then at what the forward pass saves, layer by layer, then at the gradients
-    against the order of the layers, as the backward pass computes them.
+    Looks at the weights, then at what the forward pass saves of each batch of tokens, layer by
+    layer, then at the gradients against the order of the layers, as the backward pass has them.
     """
     for name, x in flatten(p).items():
         if hasattr(x, "dtype") and not _finite(xp, x):
-            return f"{name} is not finite"
+            return f"{name} is not finite{f' in {x.dtype}' if str(x.dtype) in NARROW else ''}"
     model = architecture(config)
-    _, saved = model.forward(xp, model.inputs(xp, tokens), p, config)
-    for path, x in saved_arrays(saved):
-        if not _finite(xp, x):
-            return f"the weights are finite, but what {path} computes with is not"
+    for tokens in batches:
+        _, saved = model.forward(xp, model.inputs(xp, tokens), p, config)
+        for path, x in saved_arrays(saved):
+            if not _finite(xp, x):
+                return f"the weights are finite, but what {path} computes with is not"
+        del saved
     for name in reversed(grads):
         if not _finite(xp, grads[name]):
             return f"weights and activations are finite, but the gradient of {name} is not"

@@ -38,13 +38,21 @@ class TrainingMemory:
 
 
 def training_memory(
-    xp: Backend, config: Config, params: Params, settings: Settings
+    xp: Backend,
+    config: Config,
+    params: Params,
+    settings: Settings,
+    *,
+    teacher: tuple[Config, Params] | None = None,
 ) -> TrainingMemory:
-    """Estimate what a step takes with these weights, which are on the host.
+    """Estimate what a step takes with these weights.
 
-    Activations are those of a short text, times the tokens that are in work at once.
+    Activations are those of a short text, times the tokens that are in work at once; with a
+    `teacher` whose states are learnt from, whose weights are there already, its own, too.
     """
-    weights = sum(p.nbytes for p in params.values())
+    models = [(config, params), *filter(None, [teacher])]
+    token = sum(_bytes_of_a_token(xp, *model, settings) for model in models)
+    weights = sum(p.size * p.dtype.itemsize for p in params.values())
     at_once, parts = pieces(xp, settings.batch_size, settings.seq_len, dropout=settings.dropout)
     workers = 1 if xp.name == "cupy" else len(parts)  # a GPU takes one part after another
     gradients = sum(min(2, part) for part in parts)  # of a piece, and the sum of those before it
@@ -56,15 +64,21 @@ def training_memory(
         weights=weights + copies + averages,
         moments=len(OPTIMIZERS[settings.optimizer].buffers) * weights,
         gradients=max(2, gradients) * weights,  # a step has them, scaled, and new weights
-        activations=round(_bytes_of_a_token(config, params, settings) * at_once * workers),
+        activations=round(token * at_once * workers),
     )
 
 
 def check_training_memory(
-    xp: Backend, config: Config, params: Params, settings: Settings
+    xp: Backend,
+    config: Config,
+    params: Params,
+    settings: Settings,
+    *,
+    teacher: tuple[Config, Params] | None = None,
 ) -> TrainingMemory:
     """Return the estimate. Raises UsageError where it is more than there is, with what to try."""
-    needed, free = training_memory(xp, config, params, settings), xp.free_memory()
+    needed = training_memory(xp, config, params, settings, teacher=teacher)
+    free = xp.free_memory()
     if free is not None and xp.name != "cupy":
         free += sum(p.nbytes for p in params.values())  # the weights are there already
     if free is not None and needed.total > free:
@@ -77,9 +91,10 @@ def check_training_memory(
     return needed
 
 
-def _bytes_of_a_token(config: Config, params: Params, settings: Settings) -> float:
+def _bytes_of_a_token(xp: Backend, config: Config, params: Params, settings: Settings) -> float:
     """Run a short text forward, and count what is saved of each token, and its logits twice."""
     host, T = get_backend("numpy"), min(SHORT, settings.seq_len)
+    params = {name: np.asarray(xp.to_numpy(p)) for name, p in params.items()}
     tokens = np.arange(T)[None] % config.vocab_size
     logits, saved = architecture(config).forward(host, tokens, nest(params), config)
     known = {_memory_of(p) for p in params.values()}

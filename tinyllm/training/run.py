@@ -2,11 +2,13 @@
 
 checkpoints/step-….safetensors    the last two snapshots, to go on from
 metrics.jsonl                     a line for every step
+generation_config.json            what ends a text, where a model had such before
 model.safetensors, config.json …  the model so far, which `tinyllm.load` and transformers read
 """
 
+import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from tinyllm.checkpoints import write_checkpoint
+from tinyllm.checkpoints.atomic import atomic_write
 from tinyllm.errors import TinyllmError, UsageError
 from tinyllm.models.architecture import architecture
 from tinyllm.models.weights import stored_tensors
@@ -27,7 +30,10 @@ from tinyllm.training.trainer import Report, Trainer
 
 CHECKPOINTS, METRICS, LOCK = "checkpoints", "metrics.jsonl", "run.lock"
 RUN = "run.json"  # what a command keeps of a run: its flags
-REPLACED = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer.*", METRICS)
+ENDS = "generation_config.json"
+REPLACED = (
+    "config.json", ENDS, "*.safetensors", "*.safetensors.index.json", "tokenizer.*", METRICS,
+)  # fmt: skip
 TOKENS = "tokens-*.npy"
 
 
@@ -37,15 +43,17 @@ def run_in_folder(
     *,
     data: str,
     tokenizer: Tokenizer | None = None,
+    eos_ids: Collection[int] = (),
     resume: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Report]:
     """Train, and write as it goes on; yield the report of each step.
 
-    `data` is a hash of the data. Whoever closes the iterator, or lets go of it, ends the run after
-    the step, and it is saved. After a DivergedError it is not: what was saved before is good, and
-    the steps that led there may not be. With `resume` a new trainer first goes to where the
-    folder's last snapshot was; without it, a folder that has one is refused.
+    `data` is a hash of the data; `eos_ids` end a text, beside those of the config. Whoever closes
+    the iterator, or lets go of it, ends the run after the step, and it is saved. After a
+    DivergedError it is not: what was saved before is good, and the steps that led there may not be.
+    With `resume` a new trainer first goes to where the folder's last snapshot was; without it, a
+    folder that has one is refused.
 
     The model that is written is the last one, or with patience the one with the lowest loss on the
     validation data.
@@ -54,7 +62,7 @@ def run_in_folder(
     """
     with claimed(out, resume=resume, say=say):
         yield from steps_in_folder(
-            out, trainer, data=data, tokenizer=tokenizer, resume=resume, say=say
+            out, trainer, data=data, tokenizer=tokenizer, eos_ids=eos_ids, resume=resume, say=say
         )
 
 
@@ -108,13 +116,20 @@ def steps_in_folder(
     *,
     data: str,
     tokenizer: Tokenizer | None = None,
+    eos_ids: Collection[int] = (),
     resume: bool = False,
+    until: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Report]:
-    """Do what `run_in_folder` does, in a folder that is claimed already."""
+    """Do what `run_in_folder` does, in a folder that is claimed already, or the steps `until` one.
+
+    A run that goes on has its `eos_ids` already.
+    """
     if resume:
         path = restore_latest(trainer, out / CHECKPOINTS, data=data)
         say(f"going on from step {trainer.step}, {plain(path)}")
+    else:
+        _write_ends(out, eos_ids)
     truncate_metrics(out / METRICS, trainer.step)
     if tokenizer is not None:
         tokenizer.save(out)
@@ -129,7 +144,7 @@ def steps_in_folder(
             saved = trainer.step
 
     with metrics_writer(out / METRICS) as write_metrics:
-        while not trainer.done:
+        while not trainer.done and (until is None or trainer.step < until):
             start, evaluated = time.perf_counter(), trainer.evaluation_seconds
             try:
                 report = trainer.advance()
@@ -149,6 +164,16 @@ def steps_in_folder(
                 save()
                 raise
         save()
+
+
+def _write_ends(out: Path, eos_ids: Collection[int]) -> None:
+    """Write what ends a text, over what an earlier run left."""
+    if not eos_ids:
+        (out / ENDS).unlink(missing_ok=True)
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic_write(out / ENDS) as file:
+        file.write((json.dumps({"eos_token_id": sorted(eos_ids)}, indent=2) + "\n").encode())
 
 
 def _what_is_left(out: Path, saved: int) -> str:

@@ -22,7 +22,7 @@ from tinyllm.models.architecture import Config
 from tinyllm.training.averaging import start_average, update_average
 from tinyllm.training.clipping import clip_factor, global_norm, scaled
 from tinyllm.training.divergence import DivergedError, first_not_finite
-from tinyllm.training.gradients import Gradients, added, batch_gradients
+from tinyllm.training.gradients import Gradients, added, batch_gradients, pieces
 from tinyllm.training.loss_scale import LossScale
 from tinyllm.training.losses import Loss, next_token_loss
 from tinyllm.training.optimizers import OPTIMIZERS
@@ -72,12 +72,13 @@ class Trainer:
     """A model in training: iterate over it, and it takes a step each time.
 
     `params` are what changes, all of a model unless `parts` say how they are in it; `loss` is what
-    is to become small, and `facts` what it, and they, must have in common with a run that is gone
-    on with, as JSON can hold it.
+    is to become small. `facts`, JSON values, are kept in snapshots; a run that is resumed must have
+    the same.
 
-    Raises DivergedError where a loss or a gradient is not finite; the parameters are then those
-    before the step. In float16 a gradient that is not finite only skips the step, while a smaller
-    loss scale is left to try.
+    Raises DivergedError where a loss or a gradient is not finite. The parameters are then those
+    before the step; where the loss on validation data is not finite, they are those after it. In
+    float16 a gradient that is not finite only skips the step, while a smaller loss scale is left to
+    try.
     """
 
     def __init__(
@@ -180,20 +181,25 @@ class Trainer:
 
     def _gradients(self, step: int, scale: float | None = None) -> tuple[Gradients, Position]:
         """Sum over the micro-batches of a step; return the position behind them, too."""
-        settings, tree = self.settings, self._tree(self.params)
-        position: Position = (0, 0) if settings.overfit_one_batch else self.position
+        settings, tree, position = self.settings, self._tree(self.params), self.position
         total: Gradients | None = None
-        for micro in range(settings.accum):
-            tokens, targets, position = self.data.batch(position, settings.batch_size)
+        for micro, (tokens, targets, behind) in enumerate(self._micro_batches()):
             found = batch_gradients(
                 self.mixed or self.xp, self.config, tree, tokens, targets, loss=self.loss,
                 objective=settings.objective(), seed=(settings.seed, DROPOUT, step, micro),
                 dropout=settings.dropout, loss_scale=scale,
             )  # fmt: skip
             found = replace(found, grads={name: found.grads[name] for name in self.params})
-            total = found if total is None else added([total, found])
+            total, position = found if total is None else added([total, found]), behind
         assert total is not None
         return total, position
+
+    def _micro_batches(self) -> Iterator[tuple[Any, Any, Position]]:
+        """Yield tokens, targets and the position behind them of each micro-batch of a step."""
+        position: Position = (0, 0) if self.settings.overfit_one_batch else self.position
+        for _ in range(self.settings.accum):
+            tokens, targets, position = self.data.batch(position, self.settings.batch_size)
+            yield tokens, targets, position
 
     def _update_average(self) -> None:
         settings = self.settings
@@ -221,12 +227,18 @@ class Trainer:
 
     def _diverged(self, step: int, loss: float, norm: float, grads: Params) -> DivergedError:
         """Say where the first number is that is not finite."""
-        position: Position = (0, 0) if self.settings.overfit_one_batch else self.position
-        tokens, _, _ = self.data.batch(position, self.settings.batch_size)
-        tree = self.parts.tree(self.params)
-        where = first_not_finite(self.xp, self.config, tree, grads, tokens)
+        xp, tree = self.mixed or self.xp, self._tree(self.params)
+        where = first_not_finite(xp, self.config, tree, grads, self._pieces())
         what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient is {norm} long"
         return DivergedError(f"step {step}: {what}: {where}")
+
+    def _pieces(self) -> Iterator[Any]:
+        """Yield the tokens of a step, as many texts at a time as it has in work at once."""
+        for tokens, targets, _ in self._micro_batches():
+            B, T = targets.shape
+            rows = pieces(self.xp, B, T, dropout=self.settings.dropout)[0] // T
+            for first in range(0, B, rows):
+                yield tokens[first : first + rows]
 
 
 def _of_experts(found: Gradients) -> dict[str, Any]:
