@@ -109,6 +109,19 @@ def test_the_least_active_channels_go_from_the_whole_model():
     assert {name: x.shape for name, x in params.items()} == param_shapes(smaller)
 
 
+@pytest.mark.parametrize("embed_dim", [4, 8])
+def test_a_table_of_another_width_keeps_all_its_columns(embed_dim):
+    """OPT-350M's: what norms say of the residual stream says nothing of these."""
+    config = tiny_config(embed_dim=embed_dim)
+    found, gone, params, smaller = narrowed(config, width=3)
+    ((_, which),) = gone
+    assert which == sorted(np.argsort(-found.channels, kind="stable")[3:].tolist())
+    assert (smaller.d_model, smaller.embed_dim) == (3, embed_dim)
+    assert {name: x.shape for name, x in params.items()} == param_shapes(smaller)
+    table = "model.embed_tokens.weight"
+    assert (params[table] == random_params(config)[table]).all()
+
+
 def test_all_of_it_is_the_same_model():
     for config in (SINGLE, SHARED):
         _, gone, params, smaller = narrowed(config, ffn=8, heads=config.n_heads, width=6)
