@@ -146,8 +146,9 @@ def test_reads_and_steps_may_take_turns():
     [
         {"norm": "layernorm"}, {"mlp": "gelu"}, {"mlp": "geglu"}, {"layout": "sandwich"},
         {"qk_norm": True}, {"attention_softcap": 2.0}, {"logit_softcap": 3.0}, {"qkv_clip": 0.5},
-        {"embedding_scale": 2.0}, {"embedding_norm": True}, {"embed_dim": 16}, {"positions": POSITIONS["alibi"]},
-        {"positions": POSITIONS["partial"]}, {"positions": POSITIONS["dynamic"]},
+        {"embedding_scale": 2.0}, {"embedding_norm": True}, {"embed_dim": 16},
+        {"positions": POSITIONS["alibi"]}, {"positions": POSITIONS["partial"]},
+        {"positions": POSITIONS["dynamic"]},
         {"experts": mixtures(shared_d_ff=8)}, {"experts": mixtures(capacity=1.0)},
         {"n_heads": 32, "n_kv_heads": 1, "head_dim": 128}, {"head_dim": 5, "positions": None},
     ],
