@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from tinyllm.models.architecture import Config
     from tinyllm.tokenizers import Tokenizer
 
+POOLER = "model.pooler."  # of an encoder: masked tokens are guessed without it
 ADAPTER = "adapter"  # in a run's folder
 SPARSE = 0.01  # of the weights: so many zeros are no accident
 INIT = 2  # which of a run's streams of random numbers this is; see `tinyllm.training.windows`
@@ -72,7 +73,24 @@ def _subject(args: argparse.Namespace, out: Path, messages: Messages) -> Subject
     if lora is not None:
         return _adapters(lora, args, messages)
     config, params, tokenizer = _model(args, out, messages)
-    return Subject(config=config, params=params, tokenizer=tokenizer)
+    pooler = {name: p for name, p in params.items() if name.startswith(POOLER)}
+    if not pooler:
+        return Subject(config=config, params=params, tokenizer=tokenizer)
+    return _all_but(pooler, args, Subject(config=config, params=params, tokenizer=tokenizer))
+
+
+def _all_but(frozen: "Params", args: argparse.Namespace, subject: Subject) -> Subject:
+    """Leave what no score depends on as it is: a decay of weights would not."""
+    from tinyllm.backend import get_backend
+    from tinyllm.training.parts import Some, fingerprint
+
+    xp = get_backend(args.backend)
+    return replace(
+        subject,
+        params={name: p for name, p in subject.params.items() if name not in frozen},
+        parts=Some({name: xp.asarray(p) for name, p in frozen.items()}),
+        facts={"frozen": fingerprint(xp, frozen)},
+    )
 
 
 def _adapters(lora: "Lora", args: argparse.Namespace, messages: Messages) -> Subject:
@@ -122,15 +140,16 @@ def _model(
     from tinyllm.training.run import CHECKPOINTS
     from tinyllm.training.snapshot import saved_config
 
-    if args.resume is not None:
-        config = saved_config(out / CHECKPOINTS)
-        tokenizer = load_tokenizer(out) if has_tokenizer(out) else None
-    elif args.model is not None:
+    config = None if args.resume is None else saved_config(out / CHECKPOINTS)
+    whole = not getattr(config, "pooler", False)  # a checkpoint has all that was trained
+    if args.model is not None and (config is None or not whole):
         from tinyllm.model import load
 
         messages.status(f"loading {args.model} …")
         model = load(args.model, dtype=args.dtype, report=messages.status)
         return model.config, model.params, model.tokenizer
+    if config is not None:
+        tokenizer = load_tokenizer(out) if has_tokenizer(out) else None
     else:
         settings = settings_of(args)
         tokenizer = new_tokenizer(args, messages)

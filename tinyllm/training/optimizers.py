@@ -89,8 +89,8 @@ def adamw_update(
     m ← β₁ m + (1 - β₁) g,  m̂ = m / (1 - β₁ᵗ)      v ← β₂ v + (1 - β₂) g²,  v̂ = v / (1 - β₂ᵗ)
 
     Loshchilov & Hutter 2019, "Decoupled weight decay regularization" (arXiv:1711.05101), algorithm
-    2, where PyTorch's λ counts with the learning rate. Only matrices decay: a norm's gain or a bias,
-    a bias of one row too, has no reason to be small.
+    2, where PyTorch's λ counts with the learning rate. Only matrices decay: a norm's gain or a bias
+    has no reason to be small, nor has a bias that is kept as a row.
     """
     state["step"] += 1
     (b1, b2), t = betas, state["step"]
