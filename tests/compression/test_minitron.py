@@ -65,6 +65,28 @@ def test_activity_is_the_formula_of_the_traced_activations(batch, seq):
     np.testing.assert_allclose(found.channels, channels, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize(
+    ("style", "names"),
+    [
+        ({"layout": "post", "norm": "layernorm", "mlp": "relu"},
+         ["post_attention_layernorm", "post_feedforward_layernorm"]),
+        ({"embedding_norm": True}, ["embed_tokens", "norm", "input_layernorm",
+                                    "post_attention_layernorm"]),
+    ],
+)  # fmt: skip
+def test_each_norm_counts_once(style, names):
+    """Post-norm models end with a block's norm; BLOOM begins with one of its own."""
+    config = tiny_config(**style)
+    params = params_of(config)
+    found = activity(tinyllm_numpy, params, config, TOKENS)
+    names = [
+        x for n in names for x in ([f"layers.{i}.{n}" for i in (0, 1)] if "_lay" in n else [n])
+    ]
+    _, seen = Model(config, params, xp=tinyllm_numpy).trace(TOKENS, names)
+    wanted = sum((abs(seen[name]).mean(1) ** 2).sum(0) ** 0.5 for name in names)
+    np.testing.assert_allclose(found.channels, wanted, rtol=1e-12)
+
+
 def test_data_twice_over_rank_units_as_once(xp):
     once = activity(xp, params_of(SINGLE, xp), SINGLE, TOKENS)
     twice = activity(xp, params_of(SINGLE, xp), SINGLE, np.concatenate([TOKENS, TOKENS]))
