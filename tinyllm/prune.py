@@ -8,7 +8,9 @@ blocks until so many are left. Where blocks are no longer alike, no other
 program can read the model: its family is then tinyllm.
 
 DIR is a model's folder like M. Weights that are not made zero keep their bytes
-(sparsegpt changes them all), and so do the embeddings, the head, the norms.
+(sparsegpt changes them all), and so do the embeddings, the head, the norms;
+--width and --structure channel take slices of these, and --merge-heads changes
+queries.
 """
 
 import argparse
@@ -211,7 +213,9 @@ def _sliced(
     to_numpy = model.xp.to_numpy
     merged = {n: to_numpy(x).astype(tensors[n].dtype) for n, x in cut.merged.items()}
     config_json, stored, facts = sliced(tensors | merged, config, cut.gone, cut.removed, cut.costs)
-    said = {"importance": importance, "depth_by": depth_by, "merged": args.merge_heads}
+    said: Facts = {"importance": importance} if target.narrower else {}
+    said |= {} if args.layers is None else {"depth_by": depth_by}
+    said |= {} if args.heads is None else {"merged": args.merge_heads}
     return config_json, stored, said | facts
 
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from tinyllm.models.architecture import Config
     from tinyllm.tokenizers import Tokenizer
 
+POOLER = "model.pooler."  # of an encoder: masked tokens are guessed without it
 ADAPTER = "adapter"  # in a run's folder
 SPARSE = 0.01  # of the weights: so many zeros are no accident
 INIT = 2  # which of a run's streams of random numbers this is; see `tinyllm.training.windows`
@@ -72,14 +73,38 @@ def _subject(args: argparse.Namespace, out: Path, messages: Messages) -> Subject
     lora = lora_of(args)
     if lora is not None:
         return _adapters(lora, args, messages)
-    if args.model is not None and args.resume is None:
+    if args.model is not None and (args.resume is None or _has_more(out)):
         model = _load(args, messages)
-        return Subject(
-            config=model.config, params=model.params, tokenizer=model.tokenizer,
-            eos_ids=model.eos_ids,
-        )  # fmt: skip
-    config, params, tokenizer = _model(args, out, messages)
-    return Subject(config=config, params=params, tokenizer=tokenizer)
+        config, params, tokenizer = model.config, model.params, model.tokenizer
+        eos_ids = model.eos_ids
+    else:
+        config, params, tokenizer = _model(args, out, messages)
+        eos_ids = frozenset()
+    subject = Subject(config=config, params=params, tokenizer=tokenizer, eos_ids=eos_ids)
+    pooler = {name: p for name, p in params.items() if name.startswith(POOLER)}
+    return _all_but(pooler, args, subject) if pooler else subject
+
+
+def _has_more(out: Path) -> bool:
+    """Whether the model has what is not trained, so that no checkpoint of the run has it."""
+    from tinyllm.training.run import CHECKPOINTS
+    from tinyllm.training.snapshot import saved_config
+
+    return bool(getattr(saved_config(out / CHECKPOINTS), "pooler", False))
+
+
+def _all_but(frozen: "Params", args: argparse.Namespace, subject: Subject) -> Subject:
+    """Leave what no score depends on as it is: a decay of weights would not."""
+    from tinyllm.backend import get_backend
+    from tinyllm.training.parts import Some, fingerprint
+
+    xp = get_backend(args.backend)
+    return replace(
+        subject,
+        params={name: p for name, p in subject.params.items() if name not in frozen},
+        parts=Some({name: xp.asarray(p) for name, p in frozen.items()}),
+        facts={"frozen": fingerprint(xp, frozen)},
+    )
 
 
 def _load(args: argparse.Namespace, messages: Messages, **options: Any) -> "Model":

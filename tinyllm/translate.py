@@ -21,6 +21,7 @@ from tinyllm.cli.command import Parser, run_command
 from tinyllm.cli.terminal import Messages, printable
 from tinyllm.cli.text_input import add_prompt, read_prompt
 from tinyllm.errors import UsageError
+from tinyllm.training.documents import lines
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,10 +50,10 @@ def translate(args: argparse.Namespace, messages: Messages) -> int:
     """Load the model, print a line for each line."""
     if sys.stdout is None:
         raise UsageError("standard output is closed: there is nowhere to write the answer")
-    lines = read_prompt(args).splitlines()
+    texts = lines(read_prompt(args))
     model = load_model(args, messages, "translate")
     messages.clear()
-    for line in lines:
+    for line in texts:
         found = model.translate(
             line, beams=args.beams, alpha=args.alpha, max_tokens=args.max_tokens
         )

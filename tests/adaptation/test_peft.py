@@ -67,6 +67,28 @@ def test_other_adapters_are_refused(tmp_path, case):
         read_adapter(tmp_path, LLAMA)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("init_lora_weights", x) for x in ("pissa", "pissa_niter_4", "olora", "corda", "loftq")]
+    + [("alora_invocation_tokens", [1, 2])],
+)
+def test_adapters_beside_another_base_or_of_some_tokens_are_refused(tmp_path, key, value):
+    write_adapter(tmp_path, drawn(LLAMA, LORA), LLAMA, LORA, base=None)
+    said = json.loads((tmp_path / CONFIG).read_text())
+    (tmp_path / CONFIG).write_text(json.dumps(said | {key: value}))
+    with pytest.raises(ConfigError, match=f"{key} is .*, which is not known here"):
+        read_adapter(tmp_path, LLAMA)
+
+
+@pytest.mark.parametrize(("name", "task"), [("gpt2", "CAUSAL_LM"), ("bert", None)])
+def test_the_task_is_the_models(tmp_path, name, task):
+    config = example_config(name)
+    lora = Lora(rank=1, alpha=1.0, targets=("o_proj",))
+    adapters = init_adapters(config, lora, np.random.default_rng(0), np.float32)
+    write_adapter(tmp_path, adapters, config, lora, base=None)
+    assert json.loads((tmp_path / CONFIG).read_text())["task_type"] == task
+
+
 def test_tensors_that_do_not_fit_are_refused(tmp_path):
     write_adapter(tmp_path, drawn(LLAMA, LORA), LLAMA, LORA, base=None)
     tensors = {name: np.array(x) for name, x in read_tensors(tmp_path / WEIGHTS).items()}

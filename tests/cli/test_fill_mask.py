@@ -20,6 +20,7 @@ from tinyllm.models.config_json import write_config_json
 from tinyllm.models.examples import EXAMPLES, random_params
 from tinyllm.models.weights import stored_tensors
 from tinyllm.prune import main as prune
+from tinyllm.train import main as train
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "dog", "sat", "##s", "."]
 
@@ -148,3 +149,20 @@ def test_without_a_tokenizer_there_are_no_masks(bert, tmp_path, capsys):
     path = folder_of(tmp_path / "model")
     (path / "vocab.txt").unlink()
     assert "has no tokenizer" in refused(main, ["[MASK]", "-m", path], capsys)
+
+
+def test_training_leaves_the_pooler_as_it_is_and_goes_on_with_it(tmp_path):
+    """No guess depends on it, so that a decay of weights would only make it smaller."""
+    before = tinyllm.load(folder_of(tmp_path / "model", architectures=["BertForPreTraining"]))
+    text, whole, parts = tmp_path / "text", tmp_path / "whole", tmp_path / "parts"
+    text.write_text("the cat sat. the dogs sat.\n" * 20)
+    words = ["--data", str(text), "--model", str(tmp_path / "model"), "--steps=4", "--lr=0.1"]
+    words += ["--batch-size=2", "--seq-len=8", "--weight-decay=1", "--val-fraction=0", "--quiet"]
+    assert train([*words, "--out", str(whole)]) == 0
+    assert train([*words, "--out", str(parts), "--until=2"]) == 0
+    assert train(["--resume", str(parts), "--quiet"]) == 0
+    one, other = tinyllm.load(whole).params, tinyllm.load(parts).params
+    assert one.keys() == before.params.keys()
+    for name, x in before.params.items():
+        np.testing.assert_array_equal(one[name], other[name])
+        assert np.array_equal(one[name], x) == ("pooler" in name), name

@@ -312,6 +312,8 @@ def test_minitron_keeps_so_much_and_a_plain_llama(model, text, tmp_path, capsys,
     config = small.config
     assert (config.family, config.n_layers, config.d_ff, config.d_model) == ("llama", 1, 4, 12)
     assert (config.n_heads, config.n_kv_heads, config.head_dim) == (2, 2, 4)
+    assert (facts["importance"], facts["depth_by"]) == ("l2-mean", "perplexity")
+    assert facts["merged"] == bool(merge)
     assert facts["parameters"]["after"] == sum(x.size for x in small.params.values())
     assert (len(facts["blocks"]), len(facts["removed"])) == (2, 1)
     (gone,) = facts["removed"]
@@ -331,6 +333,9 @@ def test_minitron_keeps_so_much_and_a_plain_llama(model, text, tmp_path, capsys,
 def test_blocks_to_drop_are_named_and_no_text_is_needed(model, tmp_path, capsys):
     prune("-m", model, *MINITRON, "--drop-layers=1", "--out", tmp_path / "out")
     assert "minitron: removed blocks 1; " in capsys.readouterr().out
+    prune("-m", model, *MINITRON, "--drop-layers=1", "--json", "--out", tmp_path / "again")
+    facts = json.loads(capsys.readouterr().out)
+    assert not {"importance", "depth_by", "merged"} & facts.keys()  # none told anything
     before, after = read_weights(model), read_weights(tmp_path / "out")
     assert_same(after, {name: x for name, x in before.items() if "layers.1." not in name})
     assert read_config(tmp_path / "out")["num_hidden_layers"] == 1
@@ -423,6 +428,10 @@ BAD = {
     "depth": (
         [*MINITRON, "--ffn=3", "--depth-by=influence"],
         "tells which blocks --layers N keeps",
+    ),
+    "importance of depth": (
+        [*MINITRON, "--drop-layers=1", "--importance=l2-mean"],
+        "--importance tells which units go: give --ffn",
     ),
     "merge": ([*MINITRON, "--ffn=3", "--merge-heads"], "is of use with --heads N"),
     "ffn 0": ([*MINITRON, "--ffn=0"], "--ffn is 0, expected 1 to 7"),

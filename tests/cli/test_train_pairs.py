@@ -8,6 +8,7 @@ import pytest
 
 import tinyllm
 from cli.commands import refused
+from tinyllm.evaluate import main as evaluate
 from tinyllm.models.architecture import kind_name
 from tinyllm.tokenizers import train_byte_level_bpe
 from tinyllm.train import main
@@ -73,6 +74,27 @@ def test_a_run_in_two_parts_is_the_whole_run(files):
     one, other = tinyllm.load(whole).params, tinyllm.load(parts).params
     for name, x in one.items():
         np.testing.assert_array_equal(x, other[name], err_msg=name)
+
+
+def test_a_separator_beside_targets_is_refused(files, capsys):
+    made = [*words(files, "t5", "--separator=x"), "--out", str(files / "out")]
+    assert "--separator is not read beside --target" in refused(main, made, capsys)
+    assert main([*made, "--vocab=265", "--quiet"]) == 0  # the tokenizer learns from documents
+    assert main(["--resume", str(files / "out"), "--steps=5", "--quiet"]) == 0
+
+
+def test_lines_are_the_same_in_training_and_evaluation(files, capsys):
+    """A page feed, or a line separator of Unicode, ends none."""
+    (files / "de").write_text("das\fhaus\r\nder hund\n" * 8, newline="")
+    (files / "en").write_text("the\u2028house\nthe dog\n" * 8)
+    out = files / "out"
+    assert main([*words(files, "marian"), "--seq-len=32", "--out", str(out)]) == 0
+    assert "16 pairs to learn from, none to evaluate on" in capsys.readouterr().err
+    judged = ["translation", "-m", out, "--text", files / "de", "--target", files / "en", "--json"]
+    assert evaluate([str(word) for word in [*judged, "--beams=1", "--max-tokens=1"]]) == 0
+    assert json.loads(capsys.readouterr().out)["pairs"] == 16
+    assert translate(["-m", str(out), "das\fhaus", "--max-tokens=1"]) == 0
+    assert capsys.readouterr().out.count("\n") == 1
 
 
 def test_a_model_of_a_config_takes_the_tokenizer_s_ids(files):

@@ -65,6 +65,28 @@ def test_activity_is_the_formula_of_the_traced_activations(batch, seq):
     np.testing.assert_allclose(found.channels, channels, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize(
+    ("style", "names"),
+    [
+        ({"layout": "post", "norm": "layernorm", "mlp": "relu"},
+         ["post_attention_layernorm", "post_feedforward_layernorm"]),
+        ({"embedding_norm": True}, ["embed_tokens", "norm", "input_layernorm",
+                                    "post_attention_layernorm"]),
+    ],
+)  # fmt: skip
+def test_each_norm_counts_once(style, names):
+    """Post-norm models end with a block's norm; BLOOM begins with one of its own."""
+    config = tiny_config(**style)
+    params = params_of(config)
+    found = activity(tinyllm_numpy, params, config, TOKENS)
+    names = [
+        x for n in names for x in ([f"layers.{i}.{n}" for i in (0, 1)] if "_lay" in n else [n])
+    ]
+    _, seen = Model(config, params, xp=tinyllm_numpy).trace(TOKENS, names)
+    wanted = sum((abs(seen[name]).mean(1) ** 2).sum(0) ** 0.5 for name in names)
+    np.testing.assert_allclose(found.channels, wanted, rtol=1e-12)
+
+
 def test_data_twice_over_rank_units_as_once(xp):
     once = activity(xp, params_of(SINGLE, xp), SINGLE, TOKENS)
     twice = activity(xp, params_of(SINGLE, xp), SINGLE, np.concatenate([TOKENS, TOKENS]))
@@ -107,6 +129,19 @@ def test_the_least_active_channels_go_from_the_whole_model():
     assert (groups.where, smaller.d_model) == ("model", 4)
     assert which == sorted(np.argsort(-found.channels, kind="stable")[4:].tolist())
     assert {name: x.shape for name, x in params.items()} == param_shapes(smaller)
+
+
+@pytest.mark.parametrize("embed_dim", [4, 8])
+def test_a_table_of_another_width_keeps_all_its_columns(embed_dim):
+    """OPT-350M's: what norms say of the residual stream says nothing of these."""
+    config = tiny_config(embed_dim=embed_dim)
+    found, gone, params, smaller = narrowed(config, width=3)
+    ((_, which),) = gone
+    assert which == sorted(np.argsort(-found.channels, kind="stable")[3:].tolist())
+    assert (smaller.d_model, smaller.embed_dim) == (3, embed_dim)
+    assert {name: x.shape for name, x in params.items()} == param_shapes(smaller)
+    table = "model.embed_tokens.weight"
+    assert (params[table] == random_params(config)[table]).all()
 
 
 def test_all_of_it_is_the_same_model():

@@ -1,6 +1,6 @@
 """tinyllm.inference.decode: kernels for one token give what the portable code gives."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import ml_dtypes
 import numpy as np
@@ -17,9 +17,10 @@ from strategies import rngs
 from tiny import POSITIONS, random_params, tiny_config, tree_of
 from tinyllm.decode_plan import Drawing
 from tinyllm.errors import TinyllmError, UsageError
-from tinyllm.inference.decode import compiled_reader, decode_plan
+from tinyllm.inference.decode import _LLAMA, compiled_reader, decode_plan
 from tinyllm.inference.kv_cache import KVCache, RollingKVCache
 from tinyllm.inference.session import Session
+from tinyllm.models.config import DecoderConfig
 from tinyllm.models.decoder import decoder_forward
 from tinyllm.models.experts import Experts
 from tinyllm.ops.quantization import dequantize, quantize
@@ -145,8 +146,9 @@ def test_reads_and_steps_may_take_turns():
     [
         {"norm": "layernorm"}, {"mlp": "gelu"}, {"mlp": "geglu"}, {"layout": "sandwich"},
         {"qk_norm": True}, {"attention_softcap": 2.0}, {"logit_softcap": 3.0}, {"qkv_clip": 0.5},
-        {"embedding_scale": 2.0}, {"embedding_norm": True}, {"positions": POSITIONS["alibi"]},
-        {"positions": POSITIONS["partial"]}, {"positions": POSITIONS["dynamic"]},
+        {"embedding_scale": 2.0}, {"embedding_norm": True}, {"embed_dim": 16},
+        {"positions": POSITIONS["alibi"]}, {"positions": POSITIONS["partial"]},
+        {"positions": POSITIONS["dynamic"]},
         {"experts": mixtures(shared_d_ff=8)}, {"experts": mixtures(capacity=1.0)},
         {"n_heads": 32, "n_kv_heads": 1, "head_dim": 128}, {"head_dim": 5, "positions": None},
     ],
@@ -160,6 +162,19 @@ def test_other_models_run_by_the_portable_code(change):
     assert np.array_equal(portable.prefill(), emulated.prefill())
     np.testing.assert_allclose(emulated.step([3]), portable.step([3]), rtol=1e-5)
     assert emulated.compiled is None
+
+
+READ = {  # by a plan, or by the arrays that it has
+    "vocab_size", "d_model", "d_ff", "n_layers", "n_heads", "n_kv_heads", "head_dim", "norm_eps",
+    "positions", "windows", "experts", "qkv_bias", "o_bias", "mlp_bias", "attention_scale",
+    "tie_embeddings",
+}  # fmt: skip
+OF_NO_MATTER = {"family", "max_seq_len", "bos_id", "eos_ids"}  # to what a token gives
+
+
+def test_no_field_of_a_config_is_overlooked():
+    names = {field.name for field in fields(DecoderConfig)}
+    assert names == READ | OF_NO_MATTER | set(_LLAMA)
 
 
 def plan_of(config, dtype=np.float32, batch=1):

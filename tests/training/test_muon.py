@@ -49,6 +49,7 @@ def test_two_steps_are_what_the_formula_says():
         ("model.embed_tokens.weight", (4, 2), False),
         ("lm_head.weight", (4, 2), False),
         ("model.norm.weight", (4,), False),
+        ("model.final_logits_bias", (1, 4), False),
     ],
 )
 def test_tables_and_vectors_are_not_for_muon(name, shape, hidden):

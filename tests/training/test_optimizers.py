@@ -113,11 +113,13 @@ def test_the_first_step_of_adam_has_the_length_of_the_rate(rng):
 
 
 def test_only_matrices_decay():
-    params = {"w": np.ones((2, 2)), "gain": np.ones(2)}
-    grads = {"w": np.zeros((2, 2)), "gain": np.zeros(2)}
+    params = {"w": np.ones((2, 2)), "gain": np.ones(2), "model.final_logits_bias": np.ones((1, 2))}
+    grads = {name: np.zeros_like(p) for name, p in params.items()}
     found, _ = run(tinyllm_numpy, "adamw", params, [grads], lr=0.5, weight_decay=0.2)
     assert np.array_equal(found["w"], np.full((2, 2), 0.9))
     assert np.array_equal(found["gain"], np.ones(2))
+    assert np.array_equal(found["model.final_logits_bias"], np.ones((1, 2)))
+    assert list(found) == list(params)
 
 
 def test_nesterov_looks_one_step_ahead():

@@ -111,6 +111,16 @@ def test_lines_are_pairs_and_targets_end(files, tokenizer):
     assert [pair[1][-1] for pair in pairs] == [tokenizer.eos_id] * 2
 
 
+def test_an_epoch_is_drawn_once(monkeypatch):
+    pairs, drawn = Pairs(PAIRS, MARIAN), []
+    rng = np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: drawn.append(seed) or rng(seed))
+    position = (0, 0)
+    for _ in range(5):
+        *_, position = pairs.batch(position, 1)
+    assert [epoch for *_, epoch in drawn] == [0, 1]
+
+
 def test_blank_and_long_pairs_are_left_out_and_counted(files, tokenizer):
     lines = files("a\n\nb\n123456789\nc\n", "x\ny\n \nz\n123456789\n")
     pairs, left_out = read_pairs(*lines, tokenizer, longest=9)

@@ -11,11 +11,13 @@ from emulator import cupy_stand_in
 from emulator.module import COMPILER
 from tiny import tiny_config
 from tiny_recurrent import tiny_recurrent
+from tinyllm.adaptation.lora import Adapted, Lora, init_adapters
 from tinyllm.errors import CheckpointError, UsageError
 from tinyllm.models.architecture import architecture
 from tinyllm.models.examples import EXAMPLES, example_config, random_params
 from tinyllm.models.init import init_params
 from tinyllm.models.recurrent_config import CELLS
+from tinyllm.ops.low_rank import low_rank_backward, low_rank_forward
 from tinyllm.params import nest
 from tinyllm.training import loss_scale as scaling
 from tinyllm.training.divergence import DivergedError
@@ -89,6 +91,84 @@ def test_every_kind_of_model_has_gradients_near_those_of_float32(name):
         assert narrow.grads[key].dtype == np.float32, key
         error = np.linalg.norm(narrow.grads[key] - g)
         assert error < 0.1 * np.linalg.norm(g) + 1e-3 * np.linalg.norm(params[key]), key
+
+
+def test_added_tables_and_routers_are_not_rounded():
+    """BERT's types, Marian's and BART's bias, positions; and a router would choose others."""
+    mixed = MixedPrecision(tinyllm_numpy, NARROW["bfloat16"])
+    wide = set()
+    for name in (n for n in EXAMPLES if n not in CELLS):
+        copies = mixed.copies(random_params(example_config(name), np.random.default_rng(0)))
+        wide |= {n.split(".")[-2] if "." in n else n for n, p in copies.items()
+                 if p.ndim == 2 and p.dtype != NARROW["bfloat16"]}  # fmt: skip
+    assert wide == {"embed_positions", "embed_types", "model", "gate"}  # model.final_logits_bias
+
+
+def test_a_product_with_a_router_is_of_float32():
+    mixed = MixedPrecision(tinyllm_numpy, NARROW["bfloat16"])
+    x, router = np.random.default_rng(0).standard_normal((2, 8, 8)).astype(np.float32)
+    assert (mixed.linear(x, router) == tinyllm_numpy.linear(x, router)).all()
+    narrow = router.astype(NARROW["bfloat16"])
+    assert (mixed.linear(x, narrow) != tinyllm_numpy.linear(x, narrow)).any()
+
+
+def adapted_gradients(xp, precision):
+    """Gradients of LoRA's adapters: on the host."""
+    config = tiny_config(max_seq_len=8)
+    lora, rng = Lora(rank=2, alpha=4.0), np.random.default_rng(0)
+    base = {n: xp.asarray(p) for n, p in init_params(config, rng).items()}
+    shapes = init_adapters(config, lora, rng, np.float32)
+    adapters = {
+        n: xp.asarray(0.1 * rng.standard_normal(p.shape).astype(np.float32))
+        for n, p in shapes.items()
+    }
+    tokens = rng.integers(0, config.vocab_size, (3, 6))
+    if precision is not None:
+        xp = MixedPrecision(xp, NARROW[precision])
+        adapters = xp.copies(adapters)
+    tree = Adapted(config=config, base=base, lora=lora).tree(adapters)
+    found = batch_gradients(xp, config, tree, tokens, tokens)
+    return {n: np.asarray(xp.to_numpy(found.grads[n])) for n in adapters}
+
+
+@pytest.mark.parametrize("precision", HALVES)
+def test_adapters_have_gradients_near_those_of_float32(precision):
+    wide = adapted_gradients(tinyllm_numpy, None)
+    narrow = adapted_gradients(tinyllm_numpy, precision)
+    for name, g in wide.items():
+        assert narrow[name].dtype == np.float32
+        assert 0 < np.linalg.norm(narrow[name] - g) < 16 * EPS[precision] * np.linalg.norm(g), name
+
+
+def test_a_map_of_low_rank_is_multiplied_in_16_bits_on_the_way_back_too():
+    """Each factor of each product: a gradient is what its rounded factors give."""
+    rng = np.random.default_rng(0)
+    x, a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((4, 5), (2, 5), (3, 2)))
+    dtype = NARROW["bfloat16"]
+    mixed = MixedPrecision(tinyllm_numpy, dtype)
+
+    def rounded(y):
+        return y.astype(dtype).astype(np.float32)
+
+    y, saved = low_rank_forward(mixed, x, *(w.astype(dtype) for w in (a, b)))
+    dx, da, db = low_rank_backward(mixed, y, saved)
+    short, dy = rounded(rounded(x) @ rounded(a).T), rounded(y)
+    dshort = rounded(dy @ rounded(b))
+    for found, wanted in (
+        (dx, dshort @ rounded(a)),
+        (da, dshort.T @ rounded(x)),
+        (db, dy.T @ short),
+    ):
+        np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.skipif(COMPILER is None, reason="no g++ to compile kernels with")
+@pytest.mark.parametrize("precision", HALVES)
+def test_a_backend_that_multiplies_16_bits_adapts_the_same(precision):
+    ours = adapted_gradients(cupy_stand_in.load(), precision)
+    for name, g in adapted_gradients(tinyllm_numpy, precision).items():
+        assert ours[name].dtype == np.float32
+        assert np.linalg.norm(ours[name] - g) < 8 * EPS[precision] * np.linalg.norm(g), name
 
 
 @pytest.mark.skipif(COMPILER is None, reason="no g++ to compile kernels with")

@@ -18,16 +18,21 @@ from tinyllm.checkpoints.atomic import atomic_write
 from tinyllm.errors import CheckpointError, ConfigError, UsageError
 from tinyllm.json_file import read_json
 from tinyllm.models.architecture import Config, architecture
+from tinyllm.models.config import DecoderConfig
+from tinyllm.models.seq2seq_config import Seq2SeqConfig
 from tinyllm.models.stored import Stored, stored_plan
 from tinyllm.shown import plain
 
 PREFIX = "base_model.model."
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+TASKS = {DecoderConfig: "CAUSAL_LM", Seq2SeqConfig: "SEQ_2_SEQ_LM"}  # PEFT has none of masks
 # What changes the arithmetic, with the values that mean that it does not.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "use_rslora": (False, None), "use_dora": (False, None), "bias": ("none", None),
     "rank_pattern": ({}, None), "alpha_pattern": ({}, None), "modules_to_save": (None, []),
     "lora_bias": (False, None), "layers_to_transform": (None,), "exclude_modules": (None, []),
+    "alora_invocation_tokens": (None,),
+    "init_lora_weights": (True, False, None, "gaussian"),  # others may change the base's matrices
 }  # fmt: skip
 
 
@@ -65,7 +70,7 @@ def write_adapter(
     except OSError as error:
         raise CheckpointError(f"{plain(folder)}: cannot be made: {error}") from error
     said = {
-        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base,
+        "peft_type": "LORA", "task_type": TASKS.get(type(config)), "base_model_name_or_path": base,
         "r": lora.rank, "lora_alpha": lora.alpha, "lora_dropout": 0.0, "bias": "none",
         "target_modules": _targets(config, list(names.values())),
         "fan_in_fan_out": any(stored.transposed for stored in _plan(config).values()),

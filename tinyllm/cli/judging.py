@@ -66,9 +66,10 @@ def translation_main(argv: Sequence[str]) -> int:
 def print_masked(args: argparse.Namespace, messages: Messages) -> int:
     """Read the text, score it, print the number and what it depends on."""
     from tinyllm.evaluation import measure_pseudo_perplexity
+    from tinyllm.training.documents import lines
 
     require_output()
-    texts = [line for line in read_text_file(args.text).splitlines() if line.strip()]
+    texts = [line for line in lines(read_text_file(args.text)) if line.strip()]
     found = measure_pseudo_perplexity(
         load_model(args, messages, "fill-mask"), texts, context=args.window, report=messages.status
     )
@@ -86,9 +87,10 @@ def print_masked(args: argparse.Namespace, messages: Messages) -> int:
 def print_translation(args: argparse.Namespace, messages: Messages) -> int:
     """Read both files, translate, compare, print the numbers."""
     from tinyllm.evaluation import measure_translations
+    from tinyllm.training.documents import lines
 
     require_output()
-    sources, targets = (read_text_file(x).splitlines() for x in (args.text, args.target))
+    sources, targets = (lines(read_text_file(x)) for x in (args.text, args.target))
     found = measure_translations(
         load_model(args, messages, "translate"), sources, targets, beams=args.beams,
         alpha=args.alpha, max_tokens=args.max_tokens, report=messages.status,

@@ -41,6 +41,8 @@ def check_minitron(args: argparse.Namespace, minitron: bool) -> None:
         raise UsageError("--layers and --drop-layers both say what depth is left: give one")
     if args.depth_by is not None and args.layers is None:
         raise UsageError("--depth-by tells which blocks --layers N keeps: give that, too")
+    if args.importance is not None and widths == (None,) * 3:
+        raise UsageError("--importance tells which units go: give --ffn, --heads or --width, too")
     if args.merge_heads and args.heads is None:
         raise UsageError("--merge-heads is of use with --heads N")
     if all(x is None for x in (*widths, args.layers, args.drop_layers)):

@@ -21,11 +21,12 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def new_paths(*outs: Path) -> Iterator[list[Path]]:
-    """Give a name beside each of `outs`; what has it gets its own at the end of the `with` block.
+    """Yield a temporary path beside each of `outs`, with the same suffix.
 
-    It ends as its own does. Whatever goes wrong, nothing is left; and what another process has put
-    there meanwhile stays. Errors speak of `outs`. Raises UsageError where one is there already,
-    CheckpointError where the disk refuses.
+    When the `with` block ends well, what was written there is renamed to its final name. Whatever
+    goes wrong, nothing is left; and what another process has put there meanwhile stays. Errors
+    speak of `outs`. Raises UsageError where one is there already, CheckpointError where the disk
+    refuses.
     """
     names: dict[Path, Path] = {}
     placed: list[Path] = []

@@ -10,16 +10,12 @@ the one whose bytes are lexicographically greatest is joined first.
 import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tinyllm.cli.arguments import add_common, whole
 from tinyllm.cli.command import Parser, run_command
 from tinyllm.cli.new_folder import new_folder
 from tinyllm.cli.terminal import Messages
 from tinyllm.shown import plain
-
-if TYPE_CHECKING:
-    pass
 
 _END = "<|endoftext|>"
 _NONE = "none"

@@ -44,6 +44,8 @@ def _unread(
     yield args.val_data is not None, "beside --val-data", ["val_fraction"]
     ids = bool(texts) and all(map(is_token_file, texts))
     yield ids, "where --data has token ids", ["separator"]
+    pairs = args.target is not None and getattr(args, "vocab", None) is None
+    yield pairs, "beside --target, where each line is a text", ["separator"]
     yield settings.average != "ema", "without --average ema", ["average_decay"]
     yield settings.average == "none", "without --average", ["average_from"]
     yield not OPTIMIZERS[settings.optimizer].decays, f"by {settings.optimizer}", ["weight_decay"]

@@ -5,8 +5,8 @@
     channel   what each norm gives, summed over all norms of the model
 
 Muralidharan et al. 2024, "Compact language models via pruning and knowledge distillation"
-(arXiv:2407.14679), section 2.2. What a text's tokens come to is put together first, and then what
-the texts do; best in the paper is the mean of absolute values, then the L2 norm.
+(arXiv:2407.14679), section 2.2. First over the tokens of each text (`seq`), then over the texts
+(`batch`); best in the paper is the mean of absolute values, then the L2 norm.
 """
 
 from collections.abc import Callable
@@ -20,10 +20,11 @@ from tinyllm.compression.streaming import require_decoder
 from tinyllm.errors import CheckpointError
 from tinyllm.models.block import config_of_block
 from tinyllm.models.config import DecoderConfig
-from tinyllm.models.decoder import decoder_forward
+from tinyllm.models.stack import stack_forward
 from tinyllm.models.trace import ALL_NORMS, trace_names, traced
 from tinyllm.params import nest
 
+UNITS = (".self_attn.heads", ".mlp.hidden")
 TOGETHER = 512  # tokens in work at once
 Aggregate = Callable[[Any, int], Any]  # x, axis -> one number for what is along it
 AGGREGATES: dict[str, Aggregate] = {
@@ -62,7 +63,7 @@ def activity(
 
     def texts(first: int) -> dict[str, Any]:
         rows = xp.asarray(tokens[first : first + height])
-        _, saved = decoder_forward(xp, rows, p, config)
+        _, saved = stack_forward(xp, rows, p, config)
         return {
             name: AGGREGATES[seq](_units(xp, x, name, config), 1)
             for name, x in traced(xp, saved, _names(saved)).items()
@@ -79,7 +80,7 @@ def activity(
     blocks = range(config.n_layers)
     heads = {i: found.get(f"layers.{i}.self_attn.heads") for i in blocks}
     neurons = {i: found.get(f"layers.{i}.mlp.hidden") for i in blocks}
-    norms = [values for name, values in found.items() if _is_norm(name)]
+    norms = [values for name, values in found.items() if not name.endswith(UNITS)]
     return Activity(
         heads={i: x for i, x in heads.items() if x is not None},
         neurons={i: x for i, x in neurons.items() if x is not None},
@@ -88,12 +89,12 @@ def activity(
 
 
 def _names(saved: Any) -> list[str]:
-    ends = (".self_attn.heads", ".mlp.hidden")
-    return [name for name in trace_names(saved) if name.endswith(ends) or _is_norm(name)]
-
-
-def _is_norm(name: str) -> bool:
-    return name == "norm" or name.rpartition(".")[2] in ALL_NORMS
+    """Return the names of units, and of what each norm gives, which may be the first vectors."""
+    around = {"embed_tokens": saved["config"].embedding_norm, "norm": saved["norm"] is not None}
+    return [
+        name for name in trace_names(saved)
+        if name.endswith(UNITS) or name.rpartition(".")[2] in ALL_NORMS or around.get(name)
+    ]  # fmt: skip
 
 
 def _units(xp: Backend, x: Any, name: str, config: DecoderConfig) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 from tinyllm.backend import Backend, Params
 from tinyllm.compression.activations import AGGREGATES, Activity, activity
 from tinyllm.compression.depth import remove_layers
-from tinyllm.compression.groups import config_of, find_groups, without_groups
+from tinyllm.compression.groups import Groups, config_of, find_groups, without_groups
 from tinyllm.compression.heads import best, best_heads, merged_heads, query_heads
 from tinyllm.compression.layer_costs import PERPLEXITY, BlockCost, block_costs, cheapest
 from tinyllm.compression.llm_pruner import Gone
@@ -133,7 +133,7 @@ def what_goes(
     merged: Params = {}
     for groups in find_groups(config):
         i, part = groups.block, groups.where.rpartition(".")[2]
-        if i is None and target.width is not None:
+        if target.width is not None and _is_stream(groups, len(found.channels)):
             stay = best(found.channels, target.width, "--width", "channels")
             gone.append((groups, _others(stay, len(groups))))
         elif part == "mlp" and i is not None and target.ffn is not None:
@@ -148,6 +148,12 @@ def what_goes(
             gone.append((heads, _others(stay, own.n_heads)))
     _all_there(gone, target, config)
     return gone, merged
+
+
+def _is_stream(groups: Groups, channels: int) -> bool:
+    """Whether these are the channels that norms tell of; a table may be of another width."""
+    normed = any("norm" in name for name, _ in groups.members)
+    return groups.block is None and normed and len(groups) == channels
 
 
 def _all_there(gone: Gone, target: Target, config: DecoderConfig) -> None:

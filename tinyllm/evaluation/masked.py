@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinyllm.errors import UsageError
-from tinyllm.evaluation.perplexity import fingerprint
+from tinyllm.evaluation.perplexity import exp_or_inf, fingerprint
 from tinyllm.evaluation.scoring import BATCH, Scorer
 from tinyllm.models.architecture import require_use
 from tinyllm.ops.losses import IGNORED
@@ -66,7 +66,7 @@ def measure_pseudo_perplexity(
     nll = total / count
     return PseudoPerplexity(
         texts=len(texts), tokens_scored=count, nll=nll, context=room + frame,
-        ppl=math.exp(nll) if nll < 700 else math.inf, tokenizer=fingerprint(tokenizer),
+        ppl=exp_or_inf(nll), tokenizer=fingerprint(tokenizer),
     )  # fmt: skip
 
 

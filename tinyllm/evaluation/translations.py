@@ -1,6 +1,5 @@
 """How good translations are: what the model thinks of those by people, and they of the model's."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -9,6 +8,7 @@ import numpy as np
 
 from tinyllm.errors import UsageError
 from tinyllm.evaluation.bleu import corpus_bleu
+from tinyllm.evaluation.perplexity import exp_or_inf
 from tinyllm.evaluation.scoring import Scorer
 from tinyllm.models.architecture import require_use
 from tinyllm.models.seq2seq import Pair, shifted_right
@@ -68,7 +68,7 @@ def measure_translations(
     equal = sum(a == b for a, b in zip(written, targets, strict=True))
     nll = total / count
     return Translations(
-        pairs=len(sources), nll=nll, ppl=math.exp(nll) if nll < 700 else math.inf,
+        pairs=len(sources), nll=nll, ppl=exp_or_inf(nll),
         bleu=bleu.score, exact=equal / len(sources), beams=beams, alpha=alpha,
     )  # fmt: skip
 

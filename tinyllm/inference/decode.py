@@ -4,9 +4,9 @@ Covered are Llama, Mistral, Mixtral, Qwen2 and what is shaped like them: pre-nor
 RoPE on whole heads, grouped queries, SwiGLU or mixtures of it, biases or none, sliding windows or
 none, one text at a time. For all else, and on backends without such kernels, there is no
 `CompiledReader`, and the portable code runs: norms of queries and keys (Qwen3), soft caps and
-scaled embeddings (Gemma 2), latent attention, shared experts and experts in groups or of limited
-capacity, other positions than RoPE, RoPE that depends on the length of the text, blocks that are
-not all alike, and batches.
+scaled embeddings (Gemma 2), latent attention, tables of another width (OPT-350M), shared experts
+and experts in groups or of limited capacity, other positions than RoPE, RoPE that depends on the
+length of the text, blocks that are not all alike, and batches.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ from tinyllm.models.rope import Rope, rope_frequencies, rotated
 
 _LLAMA = {  # the fields of a config that a plan has no place for, as it takes them
     "layout": "pre", "norm": "rmsnorm", "mlp": "swiglu", "latent": None, "blocks": None,
-    "qk_norm": False, "attention_softcap": None, "qkv_clip": None,
+    "qk_norm": False, "attention_softcap": None, "qkv_clip": None, "embed_dim": None,
     "embedding_scale": 1.0, "embedding_norm": False, "logit_softcap": None,
 }  # fmt: skip
 

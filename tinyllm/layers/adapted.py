@@ -43,7 +43,7 @@ def adapted_forward(xp: Backend, x: Array, p: dict[str, Any]) -> tuple[Array, Sa
 def adapted_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[Array, dict[str, Any]]:
     """dx = dy W + the adapter's; W and b have no gradient, and none is computed."""
     weight, s_added = saved
-    dx = xp.reshape(rows(xp, dy) @ weight, (*dy.shape[:-1], weight.shape[1]))
+    dx = xp.reshape(xp.matmul(rows(xp, dy), weight), (*dy.shape[:-1], weight.shape[1]))
     if s_added is None:
         return dx, {}
     dadded, da, db = low_rank_backward(xp, dy, s_added)

@@ -40,8 +40,9 @@ _WITHOUT_HEAD, _WITH_BOTH = "Model", "ForPreTraining"
 def _encoder(
     name: str, masked_head: dict[str, str], *, pad_id: int | None, masked_act: str | None
 ) -> Family:
-    """A row. `pad_id` is the padding where the file does not say, and positions begin behind its
-    row of their table; None: there is none then, and they begin with the first row.
+    """A row. `pad_id` is the padding where the file does not say. Positions start at row pad_id + 1
+    of the position table (RoBERTa). With None there is no default padding, and they start at row 0
+    (BERT).
 
     `masked_act` is the activation in its head, None that of the blocks.
     """

@@ -22,5 +22,6 @@ def low_rank_backward(xp: Backend, dy: Array, saved: Saved) -> tuple[Array, Arra
     """dx = s (dy B) A,  dA = s Σ (dy B)ᵀ x,  dB = s Σ dyᵀ (x Aᵀ)."""
     x, short, a, b, scale = saved
     dy = scale * rows(xp, dy)  # (N, D)
-    dshort = dy @ b  # (N, r)
-    return xp.reshape(dshort @ a, x.shape), dshort.T @ rows(xp, x), dy.T @ short
+    dshort = xp.matmul(dy, b)  # (N, r)
+    dx = xp.reshape(xp.matmul(dshort, a), x.shape)
+    return dx, xp.matmul(dshort.T, rows(xp, x)), xp.matmul(dy.T, short)

@@ -45,6 +45,19 @@ def _decode(
         raise UsageError(f"{plain(path)}: is not UTF-8 at byte {at}") from error
 
 
+def lines(text: str) -> list[str]:
+    r"""Return the lines of a text that has a source, or a target, on each.
+
+    A line ends with \n, or \r\n, and with no other character: a page feed, or a line separator of
+    Unicode, stays in its line, lest it stand in one of two files and not in the other.
+
+    >>> lines("one\r\ntwo\u2028still two\n\n")
+    ['one', 'two\u2028still two', '']
+    """
+    *whole, last = text.split("\n")
+    return [line.removesuffix("\r") for line in (*whole, *filter(None, [last]))]
+
+
 def split_documents(pieces: Iterable[str], separator: str | None) -> Iterator[tuple[str, bool]]:
     """Yield documents in parts, each with whether its document ends there.
 

@@ -19,8 +19,8 @@ def locked(
 
     The system lets go of a lock when its process ends, however it ends. So a file that is there and
     not locked is left behind by one that was killed: it is taken over, and `say` hears of it.
-    Raises UsageError where another process holds it: that what it is `of`, its folder unless told,
-    is `busy`. A system without such locks (Windows) has none.
+    Raises UsageError where another process holds it. The message names `of` (default: the lock's
+    folder) and goes on with `busy`. A system without such locks (Windows) has none.
     """
     try:
         import fcntl

@@ -10,7 +10,12 @@ from typing import Any
 
 from tinyllm.backend import Array, Backend
 
-_TABLES = ("embed", "lm_head", "position")  # parts of the names of matrices that are AdamW's
+_TABLES = (
+    "embed",
+    "lm_head",
+    "position",
+    "bias",
+)  # parts of the names of matrices that are AdamW's
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic that is steep at 0
 _ITERATIONS = 5
 

@@ -11,6 +11,7 @@ the steps and is written in place, for a model's moments are twice the size of t
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tinyllm.backend import Array, Backend, Params
@@ -89,21 +90,28 @@ def adamw_update(
 
     Loshchilov & Hutter 2019, "Decoupled weight decay regularization" (arXiv:1711.05101), algorithm
     2, where PyTorch's λ counts with the learning rate. Only matrices decay: a norm's gain or a bias
-    has no reason to be small.
+    has no reason to be small, nor has a bias that is kept as a row.
     """
     state["step"] += 1
     (b1, b2), t = betas, state["step"]
     rate, unbias = lr / (1 - b1**t), 1 / math.sqrt(1 - b2**t)
 
-    def rule(p: Array, g: Array, m: Array, v: Array) -> Array:
+    def rule(p: Array, g: Array, m: Array, v: Array, *, kept: float) -> Array:
         m *= b1
         m += (1 - b1) * g
         v *= b2
         v += (1 - b2) * (g * g)
-        kept = 1 - lr * weight_decay if p.ndim >= 2 else 1.0
         return kept * p - rate * m / (unbias * xp.sqrt(v) + eps)
 
-    return by_blocks(xp, rule, params, grads, state["m"], state["v"])
+    new: Params = {}
+    for decays, kept in ((True, 1 - lr * weight_decay), (False, 1.0)):
+        some = {name: p for name, p in params.items() if _decays(name, p) is decays}
+        new |= by_blocks(xp, partial(rule, kept=kept), some, grads, state["m"], state["v"])
+    return {name: new[name] for name in params}
+
+
+def _decays(name: str, p: Array) -> bool:
+    return p.ndim >= 2 and not name.endswith("bias")
 
 
 def adam_update(

@@ -23,7 +23,7 @@ from tinyllm.ops.losses import IGNORED
 from tinyllm.shown import plain
 from tinyllm.tokenizers import Tokenizer
 from tinyllm.tokenizers.frames import source_ids, target_ids
-from tinyllm.training.documents import read_text
+from tinyllm.training.documents import lines, read_text
 from tinyllm.training.windows import ORDER, Position, next_in_order
 
 Ids = tuple[Sequence[int], Sequence[int]]  # of a source and its target, each with its end
@@ -38,6 +38,7 @@ class Pairs:
         if config.pad_id is None:
             raise UsageError("the model has no token for padding, which fills up its shorter texts")
         self.pairs, self.config, self.seed = pairs, config, seed
+        self._epoch: tuple[int, Any] = (-1, None)
 
     def batch(self, position: Position, size: int) -> tuple[Pair, Any, Position]:
         """Return the next `size` pairs and the position behind them, maybe in a later epoch.
@@ -53,7 +54,11 @@ class Pairs:
         return [self._side_by_side(first[i : i + size]) for i in range(0, len(first), size)]
 
     def _order(self, epoch: int) -> Any:
-        return np.random.default_rng([self.seed, ORDER, epoch]).permutation(len(self.pairs))
+        """Return the pairs of an epoch, by their numbers."""
+        if self._epoch[0] != epoch:
+            rng = np.random.default_rng([self.seed, ORDER, epoch])
+            self._epoch = epoch, rng.permutation(len(self.pairs))
+        return self._epoch[1]
 
     def _side_by_side(self, pairs: Sequence[Ids]) -> tuple[Pair, Any]:
         sources, targets = zip(*pairs, strict=True)
@@ -84,7 +89,7 @@ def read_pairs(
     """
     if tokenizer.eos_id is None:
         raise UsageError("the tokenizer has no token that ends a text, which a target ends with")
-    sources, targets = _lines(source), _lines(target)
+    sources, targets = (lines("".join(read_text(path))) for path in (source, target))
     if len(sources) != len(targets):
         raise UsageError(
             f"{plain(source)} has {len(sources)} lines and {plain(target)} {len(targets)}: line by "
@@ -109,8 +114,3 @@ def pair_numbers(pairs: Sequence[Ids]) -> Any:
     """Return all ids in a row, by which a run knows that its data are the same: -> (N,)."""
     parts = (part for pair in pairs for ids in pair for part in ((len(ids),), ids))
     return np.fromiter(chain.from_iterable(parts), np.int64)
-
-
-def _lines(path: Path) -> list[str]:
-    lines = "".join(read_text(path)).removesuffix("\n").split("\n")
-    return [line.rstrip("\r") for line in lines]

@@ -4,7 +4,8 @@ A step of training makes copies of the weight matrices in 16 bits. Every product
 the backward pass is then of numbers rounded to 16 bits, which is what the tensor cores of a GPU
 multiply, and is summed in float32. All else is float32 as before: what is added to a residual
 stream, norms, softmax, the loss, gradients, and the weights, to which a step adds what is often too
-little to change a number of 16 bits.
+little to change a number of 16 bits. A linear map by a matrix that has no copy, a router's or a
+frozen one's, is of float32 on the way forward.
 
 Micikevicius et al. 2018, "Mixed precision training" (arXiv:1710.03740), section 3.1; activations
 between the products are float32 here. The third part of it is in `loss_scale`.
@@ -23,7 +24,9 @@ from tinyllm.models.seq2seq_config import Seq2SeqConfig
 
 NARROW = {"bfloat16": np.dtype(ml_dtypes.bfloat16), "float16": np.dtype(np.float16)}
 PRECISIONS = ("float32", *NARROW)
-ADDED = ".embed_positions."  # tables that are added, and not multiplied
+# Parts of the names of matrices that stay in float32: tables that are added, and not multiplied,
+# and routers, for whom a rounding may choose another expert.
+KEPT = (".embed_positions.", ".embed_types.", ".final_logits_bias", ".mlp.gate.")
 
 
 def mixed_precision(
@@ -59,14 +62,18 @@ class MixedPrecision:
 
     def copies(self, params: Params) -> Params:
         """Return the parameters with their matrices in 16 bits; those given stay as they are."""
+
+        def narrow(name: str, p: Array) -> bool:
+            return p.ndim == 2 and not any(part in name for part in KEPT)
+
         return {
-            name: self._xp.astype(p, self._dtype) if p.ndim == 2 and ADDED not in name else p
+            name: self._xp.astype(p, self._dtype) if narrow(name, p) else p
             for name, p in params.items()
         }
 
     def linear(self, x: Array, weight: Array, /) -> Array:
-        """Multiply rows by a stored matrix, y = x Wᵀ, both in 16 bits."""
-        return self._xp.linear(self._rounded(x), weight)
+        """Multiply rows by a stored matrix, y = x Wᵀ: both in 16 bits, or where W is not, none."""
+        return self._xp.linear(self._rounded(x) if weight.dtype == self._dtype else x, weight)
 
     def matmul(self, x1: Array, x2: Array, /) -> Array:
         """Multiply matrices in 16 bits."""
