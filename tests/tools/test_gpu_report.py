@@ -7,9 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import tinyllm_numpy
+from emulator.attention import HOPPERS
 from emulator.module import COMPILER
+from tinyllm_cuda.decode import Step
 from tools import gpu_report
-from tools.gpu import correctness
+from tools.gpu import correctness, decoding
 from tools.gpu.attention import rates
 from tools.gpu.dry import DryMachine
 from tools.gpu.machine import Machine
@@ -36,6 +39,7 @@ def test_every_section_runs_and_is_kept(tmp_path, capsys):
     rows = found["sections"]["correctness"]["rows"]
     assert all(row["right"] and row.get("same bits", True) for row in rows if "note" not in row)
     assert any(row["dtype"] == "float32" and row["kernel"] == "attention" for row in rows)
+    assert [row["compiled"] for row in rows if row["kernel"] == "decoding"] == [True, True]
     for name in ("llama 1B", "llama 8B"):
         whats = [row["what"] for row in found["sections"][name]["rows"]]
         assert whats == ["decode, ours", "prefill 20"]
@@ -55,6 +59,59 @@ def test_a_kernel_that_is_wrong_or_differs_is_found(tmp_path, capsys, monkeypatc
     assert code == 1
     assert not any(row["right"] or row["same bits"] for row in rows if row["kernel"] != "index_add")
     assert capsys.readouterr().err.count("wrong: correctness: kernel attention") >= 2
+
+
+def test_a_graph_that_gives_old_scores_is_found(monkeypatch):
+    logits, calls = Step.logits, []
+
+    def stale(step, token, position):
+        calls.append(logits(step, token, position))
+        return calls[max(0, len(calls) - 2)]
+
+    monkeypatch.setattr(Step, "logits", stale)
+    (row, _) = decoding.decoding(DryMachine())
+    assert not row["right"]
+    assert row["error"] > 0.01
+
+
+def test_a_sampler_that_draws_another_token_is_found(monkeypatch):
+    draw = Step.draw
+    monkeypatch.setattr(Step, "draw", lambda *a: [token ^ 1 for token in draw(*a)])
+    (row, _) = decoding.decoding(DryMachine())
+    assert row["compiled"]
+    assert row["error"] < 1e-4
+    assert not row["same tokens"]
+    assert not row["right"]
+
+
+class Hopper:
+    """NumPy, and an emulated Hopper for the kernels."""
+
+    dry, cp = True, np
+    random = Machine.random
+
+    def __init__(self):
+        self.xp = self
+
+    def device(self):
+        return HOPPERS["forward"]
+
+    def __getattr__(self, name):
+        return getattr(tinyllm_numpy, name)
+
+
+def test_on_hopper_both_tiers_and_8_bits_are_tried(monkeypatch):
+    rows = [*correctness._attention(Hopper(), 33, 40, 0), *correctness._eight_bits(Hopper(), 64)]
+    assert all(row["right"] for row in rows)
+    assert [row["tier"] for row in rows] == ["f32"] * 2 + ["mma", "mma", "wgmma", "wgmma"] * 2 + [
+        "fp8"
+    ]
+    forward = correctness.flash_forward_fp8
+    monkeypatch.setattr(
+        correctness, "flash_forward_fp8", lambda *a: (forward(*a)[0] * np.float16(1.1), None)
+    )
+    (row,) = correctness._eight_bits(Hopper(), 64)
+    assert not row["right"]
 
 
 def test_what_is_not_written_is_an_infinite_error():
