@@ -1,6 +1,8 @@
 """tools/gpu_report.py on the stand-in for CuPy: that all is run, kept and judged; no times."""
 
 import json
+import os
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -12,7 +14,7 @@ from emulator.attention import HOPPERS
 from emulator.module import COMPILER
 from tinyllm_cuda.decode import Step
 from tools import gpu_report
-from tools.gpu import correctness, decoding
+from tools.gpu import correctness, decoding, proof
 from tools.gpu.attention import rates
 from tools.gpu.dry import DryMachine
 from tools.gpu.machine import Machine
@@ -128,7 +130,7 @@ def test_a_section_that_breaks_leaves_the_others_and_what_it_had(tmp_path, capsy
     def goes_on(machine, results):
         yield {"what": "b"}
 
-    monkeypatch.setattr(gpu_report, "SECTIONS", {"one": (breaks, 5), "two": (goes_on, 5)})
+    monkeypatch.setattr(gpu_report, "SECTIONS", {"one": (breaks, 5, 9), "two": (goes_on, 5, 9)})
     code, found, table = report(tmp_path, "--no-peers", "--sections", "one", "two")
     assert code == 1
     assert found["sections"]["one"]["status"] == "in part: RuntimeError: no such kernel"
@@ -147,14 +149,71 @@ def test_when_the_time_is_up_it_says_what_is_left_out(tmp_path):
         yield {"what": 2}
         yield {"what": 3}
 
-    results.run("slow", slow, 0)
-    results.run("late", slow, 5)
+    def long(results):
+        yield {"what": 1}
+        yield {"what": 2}
+
+    results.run("long", long, 0, -1.0)
+    results.run("slow", slow, 0, 9)
+    results.run("late", slow, 5, 9)
     found = json.loads(results.path.read_text())["sections"]
+    assert found["long"] == found["long"] | {
+        "status": "in part: the time was up", "rows": [{"what": 1}]
+    }  # fmt: skip
     assert found["slow"]["status"] == "in part: the time was up"
     assert len(found["slow"]["rows"]) == 2
     assert found["late"]["status"] == "left out: 5 s are more than was left"
     assert results.failed == []
     assert results.path.name.endswith("-A-B.json")
+
+
+HANGS = """
+import sys, time
+from pathlib import Path
+from tools.gpu import results
+results.PATIENCE = -0.5
+kept = results.Results(Path(sys.argv[1]), {"device": "A"}, seconds=99, say=print)
+def section(kept):
+    yield {"what": 1}
+    time.sleep(60)
+kept.run("hangs", section, 0, 1)
+"""
+
+
+def test_a_section_that_hangs_ends_the_process_and_says_where(tmp_path):
+    path = [str(gpu_report.ROOT), str(gpu_report.ROOT / "backends")]
+    done = subprocess.run(
+        [sys.executable, "-c", HANGS, tmp_path], capture_output=True, text=True, timeout=50,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path)},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Timeout" in done.stderr
+    assert "in section" in done.stderr
+    (found,) = tmp_path.glob("*.json")
+    section = json.loads(found.read_text())["sections"]["hangs"]
+    assert section == {"status": "running", "rows": [{"what": 1}]}
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("raise SystemExit(1)", "done"),
+        ("raise SystemExit(3)", "ended with 3; without"),
+        ("import time; time.sleep(60)", "hung for 2 s; without"),
+        (
+            "import pathlib, sys; folder = pathlib.Path(sys.argv[-1]); folder.mkdir()\n"
+            "(folder / 'a.json').write_text('in part: CUDARuntimeError: fault')",
+            "met a CUDARuntimeError; without",
+        ),
+    ],
+)
+def test_kernels_are_proven_in_a_process_that_may_die(script, said, tmp_path, monkeypatch):
+    monkeypatch.setattr(proof, "SECONDS", 1)
+    monkeypatch.setattr(proof, "MORE", 1)
+    monkeypatch.setenv("TINYLLM_WGMMA", "1")
+    (tmp_path / "script.py").write_text(script)
+    assert proof.prove(tmp_path / "script.py", tmp_path).startswith(said)
+    assert os.environ["TINYLLM_WGMMA"] == ("1" if said == "done" else "0")
 
 
 def test_without_a_gpu_it_ends_with_3(capsys, monkeypatch):

@@ -142,9 +142,12 @@ def _eight_bits(machine: Machine, d: int) -> Iterator[Row]:
     if choose(device, DTYPES["float16"], d) != "wgmma":
         return
     lengths = ((2, 130), (2, 600), (2, 600))
-    arrays = [machine.random((1, h, n, d), "float16", i) for i, (h, n) in enumerate(lengths)]
+    queries, keys, values = arrays = [
+        machine.random((1, heads, n, d), "float16", i) for i, (heads, n) in enumerate(lengths)
+    ]
     signs = np.float32(np.where(np.arange(d) % 3, 1, -1))
-    o, _ = flash_forward_fp8(device, *arrays, Band(scale=d**-0.5), machine.xp.asarray(signs))
+    band, rotation = Band(scale=d**-0.5), machine.xp.asarray(signs)
+    o, _ = flash_forward_fp8(device, queries, keys, values, band, rotation)
     q, k, v = (machine.xp.to_numpy(x).astype(np.float64) for x in arrays)
     exact, _ = attention_forward(tinyllm_numpy, q, k, v)
     inputs = (x.astype(np.float32) for x in (q, k, v))
