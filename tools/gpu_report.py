@@ -21,9 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "backends"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tinyllm.errors import BackendUnavailableError
-from tools.gpu.attention import attention, decode_attention
+from tools.gpu.attention import attention
 from tools.gpu.ceilings import ceilings
 from tools.gpu.correctness import correctness
+from tools.gpu.decode_attention import decode_attention
 from tools.gpu.dry import DryMachine
 from tools.gpu.llama import llama_1b, llama_8b
 from tools.gpu.machine import Machine

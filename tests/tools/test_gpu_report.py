@@ -44,7 +44,10 @@ def test_every_section_runs_and_is_kept(tmp_path, capsys):
     assert [row["compiled"] for row in rows if row["kernel"] == "decoding"] == [True, True]
     for name in ("llama 1B", "llama 8B"):
         whats = [row["what"] for row in found["sections"][name]["rows"]]
-        assert whats == ["decode, ours", "prefill 20"]
+        assert whats == ["decode, ours", "decode, ours, with making the graphs", "prefill 20"]
+    (row,) = found["sections"]["decode attention"]["rows"]
+    assert row["what"] == "decode_attention.cu"
+    assert row["right"]
     assert "## attention\n\ndone.\n\n| " in table
 
 
@@ -239,6 +242,7 @@ def test_peers_stand_beside(tmp_path):
     assert rows["llama 1B"][0]["off"] < 0.05
     assert any(row["what"] == "decode, transformers" for row in rows["llama 1B"])
     assert rows["decode attention"][0]["ours / torch"] > 0
+    assert rows["decode attention"][0]["right"]
     assert [row["who"] for row in rows["training"]] == ["ours", "PyTorch, eager"]
 
 
