@@ -4,8 +4,9 @@ The launch code of `tinyllm_cuda` runs on a device that notes launches and makes
 compiled is what would run: each source with its options, for each architecture, dtype and size of
 heads. The compiler comes with pip install '.[kernels]'.
 
-Exit code 1 where a kernel spills registers, lacks the instructions that it was written for, or asks
-for more registers or shared memory than a block can have; 2 where there is no compiler.
+Exit code 1 where a kernel spills registers, lacks the instructions that it was written for, asks
+for more registers or shared memory than a block can have, or starts with another number of them
+than its warpgroups hand on; 2 where there is no compiler.
 """
 
 import re
@@ -47,6 +48,8 @@ REGISTERS = 64 * 1024  # of a multiprocessor: one block has to fit
 DTYPES = [np.dtype(t) for t in (np.float32, np.float16, ml_dtypes.bfloat16)]
 HEAD_DIMS = (32, 64, 96, 128, 256)
 EXPECTED = {"flash_mma": "HMMA", "flash_wgmma": "HGMMA", "flash_fp8": "QGMMA"}  # by source
+HANDED_ON = ("flash_wgmma", "flash_fp8")  # sources whose warpgroups hand on registers: setmaxnreg
+STARTS_WITH = 168  # registers of a thread there: 3 x 168 are what 24 and 2 x 240 take
 PLAIN = ("flash_delta",)  # kernels of these sources that have no products of matrices
 COLUMNS = ("source", "kernel", "GPU", "macros", "regs", "spilled", "KiB", "tensor")
 MISSING = "no NVRTC and nvdisasm here; pip install '.[kernels]' brings them, and needs no GPU"
@@ -156,6 +159,9 @@ def problems(source: str, launch: Launch, usage: Usage, tensor: Counter[str]) ->
         ),
         f"asks for {shared} bytes of shared memory, of {most * 1024}": shared > most * 1024,
         f"asks for {registers} registers, of {REGISTERS}": registers > REGISTERS,
+        f"starts with {usage.registers} registers, not {STARTS_WITH}, and would wait for ever": (
+            source.startswith(HANDED_ON) and usage.registers != STARTS_WITH
+        ),
     }
     return [text for text, wrong in found.items() if wrong]
 

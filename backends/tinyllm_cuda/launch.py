@@ -30,6 +30,7 @@ class Device:
     shared_memory: int  # bytes that a block may ask for
     tensor_map: Callable[..., Any] | None = None  # see `tinyllm_cuda.tensor_map`
     multiprocessors: int = 1  # that run blocks side by side
+    number: int = 0  # so that what is kept for a GPU is not taken for that of another, equal one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

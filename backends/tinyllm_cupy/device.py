@@ -1,5 +1,6 @@
 """The GPU as `tinyllm_cuda` launches kernels on it."""
 
+import os
 from functools import cache
 from typing import Any
 
@@ -15,19 +16,23 @@ class KernelError(TinyllmError):
 
 
 def device() -> Device:
-    """Return the GPU in use: what it can do, and how CuPy compiles for it."""
+    """Return the GPU in use: what it can do, and how CuPy compiles for it.
+
+    TINYLLM_WGMMA=0 in the environment leaves out the kernels that only Hopper has.
+    """
     return _device(cp.cuda.runtime.getDevice())
 
 
 @cache
 def _device(number: int) -> Device:
     properties = cp.cuda.runtime.getDeviceProperties(number)
+    hopper = properties["major"] == 9 and os.environ.get("TINYLLM_WGMMA") != "0"
     return Device(
-        raw_module=compiled, xp=cp,
+        raw_module=compiled, xp=cp, number=number,
         architecture=10 * properties["major"] + properties["minor"],
         shared_memory=properties["sharedMemPerBlockOptin"],
         multiprocessors=properties["multiProcessorCount"],
-        tensor_map=tensor_map if properties["major"] == 9 else None,
+        tensor_map=tensor_map if hopper else None,
     )  # fmt: skip
 
 

@@ -309,3 +309,17 @@ def test_the_stand_in_has_no_name_that_cupy_lacks():
         assert hasattr(cupy.cuda.runtime, name), name
     assert issubclass(cupy.cuda.compiler.CompileException, Exception)
     assert hasattr(cupy.ndarray, "astype")
+
+
+@pytest.mark.parametrize(("said", "has_maps"), [(None, True), ("1", True), ("0", False)])
+def test_hoppers_own_kernels_can_be_left_out(said, has_maps, monkeypatch):
+    make = xp.device.__globals__["_device"].__wrapped__  # which keeps nothing
+    runtime, properties = make.__globals__["cp"].cuda.runtime, cupy_stand_in.device_properties(0)
+    hopper = properties | {"major": 9}
+    monkeypatch.setattr(runtime, "getDeviceProperties", lambda number: hopper)
+    monkeypatch.delenv("TINYLLM_WGMMA", raising=False)
+    if said:
+        monkeypatch.setenv("TINYLLM_WGMMA", said)
+    first, second = make(0), make(1)
+    assert (first.tensor_map is not None) == has_maps
+    assert first != second  # or what is kept for one would be used on the other

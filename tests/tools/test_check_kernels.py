@@ -29,7 +29,7 @@ SASS = """\t.section\t.text.flash_forward,"ax",@progbits
 KERNEL = {
     "architecture": 80, "code": "", "options": ("-arch=sm_80",), "kernel": "flash_forward"
 }  # fmt: skip
-FITS = Usage(registers=255, spilled=0, shared_memory=0)
+FITS, STARTS, FEWER = (Usage(registers=n, spilled=0, shared_memory=0) for n in (255, 168, 160))
 
 
 def test_what_the_compiler_says_of_each_kernel_is_read():
@@ -45,7 +45,11 @@ def test_what_the_compiler_says_of_each_kernel_is_read():
     [
         ("flash_mma.cu", FITS, ["HMMA"], 128, 1000, None),
         ("flash_mma.cu", FITS, [], 128, 1000, "no tensor core"),
-        ("flash_wgmma.cu", FITS, ["HMMA"], 128, 1000, "'HGMMA'"),
+        ("flash_wgmma.cu", STARTS, ["HMMA"], 384, 1000, "'HGMMA'"),
+        ("flash_wgmma.cu", STARTS, ["HGMMA"], 384, 1000, None),
+        ("flash_fp8.cu", STARTS, ["QGMMA"], 384, 1000, None),
+        ("flash_wgmma_backward.cu", FEWER, ["HGMMA"], 384, 1000, "starts with 160 registers"),
+        ("flash_fp8.cu", FEWER, ["QGMMA"], 384, 1000, "starts with 160 registers"),
         ("flash_f32.cu", FITS, ["HMMA"], 128, 1000, "plain ones"),
         ("flash_f32.cu", FITS, [], 257, 1000, "asks for 65792 registers, of 65536"),
         ("flash_f32.cu", FITS, [], 128, 163 * 1024 + 4, "166916 bytes of shared memory, of 166912"),

@@ -6,10 +6,7 @@ twice do more, and it does not count.
 """
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
-
-import numpy as np
 
 from tinyllm_cuda.attention import FAR, Band, flash_backward, flash_forward
 from tinyllm_cuda.tiers import choose
@@ -22,7 +19,7 @@ SHAPES = [  # d, causal, length: what matters most comes first
     (64, False, 8192), (128, True, 512), (64, True, 512), (128, True, 16384), (128, False, 16384),
     (128, False, 2048), (64, False, 2048), (64, True, 16384), (128, False, 512),
 ]  # fmt: skip
-FLEX = 2  # of the first shapes: it compiles for half a minute each
+FLEX = 1  # of the first shapes: it compiles for half a minute each
 PEERS = {"flash": "FLASH_ATTENTION", "cudnn": "CUDNN_ATTENTION", "efficient": "EFFICIENT_ATTENTION"}
 
 
@@ -128,48 +125,3 @@ def _flex(machine: Machine, q: Any, k: Any, v: Any, causal: bool) -> Callable[[]
         lambda b, h, i, j: i >= j, None, None, n, n, device=machine.place
     ) if causal else None  # fmt: skip
     return lambda: compiled(q, k, v, block_mask=visible)
-
-
-def decode_attention(machine: Machine, results: Results) -> Iterator[Row]:
-    """Time one query a text against long caches: GB/s of keys and values, beside PyTorch's.
-
-    Caches take turns, so that none is left in the GPU's own.
-    """
-    H, K, d, xp = 32, 8, 128, machine.xp
-    cases = [(1, 1024), (1, 8192), (1, 65536), (16, 1024), (16, 8192)]
-    if machine.dry:
-        H, K, d, cases = 2, 1, 16, [(1, 50)]
-    for B, S in cases:
-        size = 2 * B * K * S * d * 2  # bytes
-        sets = 2 if machine.dry else max(2, min(16, -(-200_000_000 // size)))
-        q = machine.random((B, H, 1, d), "bfloat16")
-        caches = [
-            [machine.random((B, K, S, d), "bfloat16", 2 * i + j) for j in (0, 1)]
-            for i in range(sets)
-        ]
-        contestants: dict[str, Any] = {
-            "ours": partial(_each, lambda *a: xp.attention_forward(*a)[0], q, caches)
-        }
-        if machine.torch is not None:
-            tq = machine.to_torch(q)
-            tensors = [[machine.to_torch(x) for x in kv] for kv in caches]
-            sdpa = machine.torch.nn.functional.scaled_dot_product_attention
-            grouped = partial(sdpa, enable_gqa=True)
-            contestants["torch: default"] = partial(_each, grouped, tq, tensors)
-        found = machine.race(contestants)
-        rate = {w: sets * size / x["seconds"] / 1e9 for w, x in found.items() if "seconds" in x}
-        ceiling, ours = results.ceilings.get("bytes/s"), rate.get("ours")
-        theirs = rate.get("torch: default")
-        row: Row = {
-            "B": B, "H": H, "K": K, "d": d, "S": S, "GB/s": ours, "torch GB/s": theirs,
-            "ours / torch": ours / theirs if ours and theirs else None,
-            "of the copy": ours * 1e9 / ceiling if ours and ceiling else None,
-            "us": 1e6 * found["ours"].get("seconds", np.nan) / sets,
-        }  # fmt: skip
-        failed = [x["failed"] for x in found.values() if "failed" in x]
-        yield row | ({"failed": "; ".join(map(str, failed))} if failed else {})
-
-
-def _each(attend: Callable[..., Any], q: Any, caches: list[list[Any]]) -> list[Any]:
-    """Let the query read one cache after another."""
-    return [attend(q, k, v) for k, v in caches]

@@ -7,15 +7,20 @@ flash-attention). A second run must give the same bits.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
 
+import tinyllm_numpy
 from tinyllm.ops.attention import attention_backward, attention_forward
+from tinyllm.ops.fp8 import fp8_attention
 from tinyllm.ops.position_mask import PositionMask
 from tinyllm_cuda.attention import FAR, Band, flash_backward, flash_forward
+from tinyllm_cuda.fp8 import flash_forward_fp8
 from tinyllm_cuda.index_add import index_add
 from tinyllm_cuda.tiers import choose
+from tools.gpu.decoding import decoding
 from tools.gpu.machine import DTYPES, Machine
 from tools.gpu.results import Results, Row
 
@@ -33,8 +38,10 @@ class Poisoned:
         return getattr(self._cp, name)
 
     def empty(self, shape: Any, dtype: Any) -> Any:
-        """Return NaN."""
-        return self._cp.asarray(np.full(shape, np.nan, dtype))
+        """Return bits that are all ones: NaN, in 8 bits, too."""
+        array = np.empty(shape, dtype)
+        array.view(np.uint8)[...] = 255
+        return self._cp.asarray(array)
 
     def empty_like(self, x: Any) -> Any:
         """Return NaN."""
@@ -60,23 +67,28 @@ class Unfused:
 
 
 def correctness(machine: Machine, results: Results) -> Iterator[Row]:
-    """Try attention forward and backward, then the other kernels."""
+    """Try decoding, attention forward and backward on each tier, then the other kernels."""
+    yield from decoding(machine)
     for seed, (T, S) in enumerate([(33, 40)] if machine.dry else LENGTHS):
         yield from _attention(machine, T, S, seed)
+    for d in (64, 128):
+        yield from _eight_bits(machine, d)
     yield _rows_added_up(machine)
     for dtype in ("bfloat16", "float16"):
         yield _product(machine, dtype)
 
 
 def _attention(machine: Machine, T: int, S: int, seed: int) -> Iterator[Row]:
+    """Try the tier that a device has, and on Hopper "mma", too, which other GPUs have."""
     device = replace(machine.xp.device(), xp=Poisoned(machine.cp))
-    for dtype in DTYPES:
-        for d in (16,) if machine.dry else (64, 128):
-            if choose(device, DTYPES[dtype], d) is None:
+    for dtype, d in product(DTYPES, (16,) if machine.dry else (64, 128)):
+        tiers = {choose(x, DTYPES[dtype], d): x for x in (replace(device, tensor_map=None), device)}
+        for tier, where in tiers.items():
+            if tier is None:
                 yield {"kernel": "attention", "dtype": dtype, "d": d, "note": "no kernel"}
                 continue
             for causal in (True, False):
-                yield _attention_row(machine, device, dtype, d, T, S, causal, seed)
+                yield _attention_row(machine, where, dtype, d, T, S, causal, seed)
 
 
 def _attention_row(
@@ -122,6 +134,32 @@ def _ratio(got: Any, exact: Any, plain: Any, dtype: Any) -> float:
     last_digit = np.abs((exact.astype(dtype) + dtype.type(0.3)) - dtype.type(0.3) - exact).max()
     allowed = 2 * np.abs(plain - exact).max() + 2 * float(last_digit)
     return float(np.abs(got - exact).max() / allowed)
+
+
+def _eight_bits(machine: Machine, d: int) -> Iterator[Row]:
+    """Try attention in 8 bits where there is any: it may err a tenth more than its simulation."""
+    device = replace(machine.xp.device(), xp=Poisoned(machine.cp))
+    if choose(device, DTYPES["float16"], d) != "wgmma":
+        return
+    lengths = ((2, 130), (2, 600), (2, 600))
+    queries, keys, values = arrays = [
+        machine.random((1, heads, n, d), "float16", i) for i, (heads, n) in enumerate(lengths)
+    ]
+    signs = np.float32(np.where(np.arange(d) % 3, 1, -1))
+    band, rotation = Band(scale=d**-0.5), machine.xp.asarray(signs)
+    o, _ = flash_forward_fp8(device, queries, keys, values, band, rotation)
+    q, k, v = (machine.xp.to_numpy(x).astype(np.float64) for x in arrays)
+    exact, _ = attention_forward(tinyllm_numpy, q, k, v)
+    inputs = (x.astype(np.float32) for x in (q, k, v))
+    simulated = fp8_attention(tinyllm_numpy, *inputs, block=128, signs=signs)
+    ours, usual = (
+        float(np.sqrt(np.mean((x.astype(np.float64) - exact) ** 2)))
+        for x in (machine.xp.to_numpy(o), simulated)
+    )
+    yield {
+        "kernel": "attention", "tier": "fp8", "dtype": "float16", "d": d, "T": 130, "S": 600,
+        "o": ours / (1.1 * usual), "right": ours < 1.1 * usual,
+    }  # fmt: skip
 
 
 def _rows_added_up(machine: Machine) -> Row:

@@ -1,7 +1,9 @@
 """What was measured: kept as it comes, as JSON that is whole at any time, and as tables."""
 
+import faulthandler
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -11,6 +13,7 @@ from typing import Any
 from tinyllm.checkpoints.atomic import atomic_write
 
 Row = dict[str, Any]
+PATIENCE = 90  # seconds that a row may take beyond its section's: a compiler's, not a hung kernel's
 
 
 class Results:
@@ -32,10 +35,14 @@ class Results:
         """Return the seconds that are left."""
         return self._end - time.monotonic()
 
-    def run(self, name: str, section: Callable[..., Iterator[Row]], needs: float) -> None:
-        """Run a section that takes about so many seconds, if they are left; keep each row of it.
+    def run(
+        self, name: str, section: Callable[..., Iterator[Row]], needs: float, most: float
+    ) -> None:
+        """Run a section that `needs` so many seconds, if they are left; keep each row of it.
 
-        Its status says what became of it: done, or in part or not at all, and why.
+        Its status says what became of it: done, or in part or not at all, and why. After `most`
+        seconds no row is begun. One that does not end, as of a kernel that waits for ever, ends the
+        process with a traceback: "running" is then what the file says.
         """
         found: dict[str, Any] = {"status": "running", "rows": []}
         self.sections[name] = found
@@ -43,13 +50,16 @@ class Results:
             found["status"] = f"left out: {needs:.0f} s are more than was left"
             self._write()
             return
+        self._write()
         start = time.monotonic()
+        patience = max(1.0, min(self.left(), most)) + PATIENCE
+        faulthandler.dump_traceback_later(patience, exit=True, file=sys.__stderr__ or sys.stderr)
         try:
             for row in section(self):
                 found["rows"].append(row)
                 self._say(f"{name}: {_line(row)}")
                 self._write()
-                if self.left() < 0:
+                if self.left() < 0 or time.monotonic() - start > most:
                     found["status"] = "in part: the time was up"
                     break
             else:
@@ -57,6 +67,8 @@ class Results:
         except Exception as error:  # the others may still run
             text = " ".join(str(error).split())[:300]
             found["status"] = f"in part: {type(error).__name__}: {text}"
+        finally:
+            faulthandler.cancel_dump_traceback_later()
         found["seconds"] = round(time.monotonic() - start, 1)
         self._say(f"{name}: {found['status']}, {found['seconds']} s")
         self._write()
