@@ -113,7 +113,8 @@ def draw(path: Path, facts: Facts) -> bool:
         axes.set(xlabel="block", title=facts["method"])
         if max(map(max, curves.values()), default=0.0) <= 1.0:  # shares, of which 1 is the most
             axes.set(ylim=(-0.03, 1.03))
-        axes.legend(fontsize="small")
+        if curves:
+            axes.legend(fontsize="small")
 
     save_picture(path, over_blocks, inches=(7, 4))
     return True
