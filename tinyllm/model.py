@@ -370,6 +370,8 @@ class Model:
                 f"prompt and answer may have {tokens} tokens, and the model learned {longest} "
                 f"positions: expected a smaller context or max_tokens"
             )
+        if not self._kind.scores_stay(self.config):  # RoPE's dynamic scaling is made for this
+            return
         warnings.warn(
             f"prompt and answer may have {tokens} tokens, and the model was made for {longest}: "
             f"what it says beyond them may be poor",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tinyllm_numpy
-from emulator.attention import example, expect_float32, expect_half, run
+from emulator.attention import example, expect_float32, expect_half, formula, run
 from tinyllm.ops.fp8 import fp8_attention
 from tinyllm_cuda.attention import Band
 from tinyllm_cuda.fp8 import flash_forward_fp8
@@ -80,7 +80,7 @@ def test_a_rerun_gives_the_same_bits(gpu, dtype):
 
 
 @pytest.mark.parametrize("d", [64, 128])
-def test_8_bits_are_the_simulation_within_a_tile(gpu, d):
+def test_8_bits_err_as_much_as_the_simulation(gpu, d):
     if choose(gpu, np.dtype(np.float16), d) != "wgmma":
         pytest.skip("this GPU is no Hopper")
     (q, k, v, _), _ = example(np.float16, T=130, S=128, d=d)
@@ -90,4 +90,8 @@ def test_8_bits_are_the_simulation_within_a_tile(gpu, d):
     o, _ = flash_forward_fp8(gpu, *arrays, Band(scale=d**-0.5), gpu.xp.asarray(signs))
     inputs = (x.astype(np.float32) for x in (q, k, v))
     simulated = fp8_attention(tinyllm_numpy, *inputs, block=128, signs=signs)
-    assert np.sqrt(np.mean((np.float64(gpu.xp.asnumpy(o)) - simulated) ** 2)) < 2e-4
+    exact = formula(q, k, v, np.zeros_like(q), Band(scale=d**-0.5))[0]
+    got, expected = (
+        np.sqrt(np.mean((np.float64(x) - exact) ** 2)) for x in (gpu.xp.asnumpy(o), simulated)
+    )
+    assert got < 1.1 * expected  # Hopper keeps fewer bits of a sum of products than float32 has

@@ -13,6 +13,7 @@ import tinyllm_numpy as xp
 from oracles.torch_cases import CASES, F, queries_keys_values, torch
 from strategies import rngs
 from tinyllm.ops.attention import attention_backward, attention_forward, attention_mask
+from tinyllm.ops.embedding import embedding_forward, tied_embedding_backward
 
 pytestmark = pytest.mark.parity
 
@@ -62,7 +63,19 @@ def close(computed, expected):
 
 
 def test_every_pair_has_a_case():
-    assert {f"{name}_{way}" for name in CASES for way in ("forward", "backward")} == set(FUNCTIONS)
+    pairs = {f"{name}_{way}" for name in CASES for way in ("forward", "backward")}
+    assert pairs | {"tied_embedding_backward"} == set(FUNCTIONS)
+
+
+@given(rngs)
+def test_a_table_that_is_a_head_too_gets_both_gradients(rng):
+    table, head = rng.standard_normal((2, 5, 3))
+    ids, dy = rng.integers(0, 5, (2, 4)), rng.standard_normal((2, 4, 3))
+    weight = torch.tensor(table, requires_grad=True)
+    (F.embedding(torch.tensor(ids), weight) * torch.tensor(dy)).sum().backward()
+    _, saved = embedding_forward(xp, ids, table)
+    expected = weight.grad + torch.tensor(head)
+    close(tied_embedding_backward(xp, dy, saved, head.copy())[1], expected)
 
 
 @pytest.mark.parametrize("name", CASES)
