@@ -19,7 +19,7 @@ import math
 from typing import Any
 
 import numpy as np
-from small_model import Text, arguments, subject
+from small_model import Text, arguments, subject, verdict
 
 from tinyllm.compression.depth import (
     Maps,
@@ -84,10 +84,6 @@ def distilled(model: Model, text: Text, maps: Maps) -> tuple[dict[str, Any], Dec
 def spearman(a: list[float], b: list[float]) -> float:
     """The correlation of two rankings."""
     return float(np.corrcoef(np.argsort(np.argsort(a)), np.argsort(np.argsort(b)))[0, 1])
-
-
-def verdict(expected: str, found: bool) -> None:
-    print(f"expected: {expected}: {'reproduced' if found else 'not reproduced at this scale'}")
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from small_model import Text, arguments, subject
+from small_model import Text, arguments, subject, verdict
 
 from tinyllm.adaptation.lora import Adapted, Lora, init_adapters
 from tinyllm.compression.groups import Groups
@@ -124,10 +124,6 @@ def with_adapters(model: Model, params: dict[str, Any], config: Any, text: Text,
     for _ in trainer:
         pass
     return parts.model(model.xp, trainer.result)
-
-
-def verdict(expected: str, found: bool) -> None:
-    print(f"expected: {expected}: {'reproduced' if found else 'not reproduced at this scale'}")
 
 
 def main() -> None:

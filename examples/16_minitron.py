@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from small_model import Text, arguments, subject
+from small_model import Text, arguments, subject, verdict
 
 from tinyllm.compression.distillation import Distillation, Teacher, loss_of
 from tinyllm.compression.layer_costs import mean_nats
@@ -52,10 +52,6 @@ def trained(
     for _ in trainer:
         pass
     return mean_nats(model.xp, trainer.result, config, text.held_out)
-
-
-def verdict(expected: str, found: bool) -> None:
-    print(f"expected: {expected}: {'reproduced' if found else 'not reproduced at this scale'}")
 
 
 def main() -> None:

@@ -100,3 +100,8 @@ def stories(model: Model, file: Path, texts: int = 128, length: int = 256) -> It
     for part in (tokens[: texts * length], tokens[-texts * length :]):
         yield part[: len(part) // length * length].reshape(-1, length)
     yield tokens[: -texts * length]
+
+
+def verdict(expected: str, found: bool) -> None:
+    """Say whether a claim holds here."""
+    print(f"expected: {expected}: {'reproduced' if found else 'not reproduced at this scale'}")

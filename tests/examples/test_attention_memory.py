@@ -1,22 +1,11 @@
 """examples/04_attention_memory.py, in its short form."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "04_attention_memory.py"
-
-
-@pytest.fixture(scope="module")
-def out():
-    run = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLE, "--quick"], capture_output=True, text=True
-    )
-    assert (run.returncode, run.stderr) == (0, "")
-    return run.stdout
 
 
 def test_memory_grows_with_the_text_in_tiles_and_with_its_square_by_the_formula(out):

@@ -1,22 +1,9 @@
 """examples/08_linear_layers.py, in its short form."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
-
 EXAMPLE = Path(__file__).parents[2] / "examples" / "08_linear_layers.py"
-
-
-@pytest.fixture(scope="module")
-def out():
-    run = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLE, "--quick"], capture_output=True, text=True
-    )
-    assert (run.returncode, run.stderr) == (0, "")
-    return run.stdout
 
 
 def test_a_linear_map_is_better_than_none_in_every_place(out):

@@ -1,22 +1,9 @@
 """examples/15_llm_pruner.py, in its short form."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
-
 EXAMPLE = Path(__file__).parents[2] / "examples" / "15_llm_pruner.py"
-
-
-@pytest.fixture(scope="module")
-def out():
-    run = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLE, "--quick"], capture_output=True, text=True
-    )
-    assert (run.returncode, run.stderr) == (0, "")
-    return run.stdout
 
 
 def test_by_the_loss_ranks_agree_with_the_cost_and_by_chance_they_do_not(out):

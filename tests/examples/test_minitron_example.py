@@ -1,22 +1,9 @@
 """examples/16_minitron.py, in its short form."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
-
 EXAMPLE = Path(__file__).parents[2] / "examples" / "16_minitron.py"
-
-
-@pytest.fixture(scope="module")
-def out():
-    run = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLE, "--quick"], capture_output=True, text=True
-    )
-    assert (run.returncode, run.stderr) == (0, "")
-    return run.stdout
 
 
 def test_what_was_pruned_is_better_than_what_is_new_and_worse_than_the_whole(out):

@@ -1,22 +1,9 @@
 """examples/17_word_vectors.py, in its short form."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
-
 EXAMPLE = Path(__file__).parents[2] / "examples" / "17_word_vectors.py"
-
-
-@pytest.fixture(scope="module")
-def out():
-    run = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLE, "--quick"], capture_output=True, text=True
-    )
-    assert (run.returncode, run.stderr) == (0, "")
-    return run.stdout
 
 
 def test_the_optimum_is_shifted_mutual_information(out):
