@@ -36,7 +36,7 @@ from tinyllm.model import Model
 from tinyllm.models.config import DecoderConfig
 from tinyllm.ops.losses import summed_cross_entropy
 from tinyllm.params import nest
-from tinyllm.training.parts import Some
+from tinyllm.training.parts import PartlyFrozen
 from tinyllm.training.settings import Settings
 from tinyllm.training.trainer import Trainer
 from tinyllm.training.windows import Windows
@@ -73,7 +73,7 @@ def distilled(model: Model, text: Text, maps: Maps) -> tuple[dict[str, Any], Dec
     )  # fmt: skip
     trainer = Trainer(
         model.xp, config, learn, Windows(text.training, settings.seq_len), settings,
-        parts=Some({name: x for name, x in params.items() if name not in learn}),
+        parts=PartlyFrozen({name: x for name, x in params.items() if name not in learn}),
         loss=loss_of(Teacher(model.config, nest(model.params)), what),
     )  # fmt: skip
     for _ in trainer:

@@ -69,7 +69,7 @@ def _subject(args: argparse.Namespace, out: Path, messages: Messages) -> Subject
     """Load both models; say what the student is to learn."""
     from tinyllm.compression.distillation import Teacher, init_map, loss_of, require_fit
     from tinyllm.params import nest
-    from tinyllm.training.parts import Some, fingerprint
+    from tinyllm.training.parts import PartlyFrozen, fingerprint
 
     if same_place(args.teacher, args.student):
         raise UsageError("teacher and student are one model: there is nothing that it could learn")
@@ -102,7 +102,7 @@ def _subject(args: argparse.Namespace, out: Path, messages: Messages) -> Subject
 
     return Subject(
         config=student.config, params=params, tokenizer=student.tokenizer or teacher.tokenizer,
-        eos_ids=student.eos_ids, parts=Some(frozen) if frozen else None, loss=loss, facts=facts,
+        eos_ids=student.eos_ids, parts=PartlyFrozen(frozen) if frozen else None, loss=loss, facts=facts,
         teacher=(teacher.config, teacher.params) if what.hidden else None, before=before,
     )  # fmt: skip
 

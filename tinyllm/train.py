@@ -96,13 +96,13 @@ def _has_more(out: Path) -> bool:
 def _all_but(frozen: "Params", args: argparse.Namespace, subject: Subject) -> Subject:
     """Leave what no score depends on as it is: a decay of weights would not."""
     from tinyllm.backend import get_backend
-    from tinyllm.training.parts import Some, fingerprint
+    from tinyllm.training.parts import PartlyFrozen, fingerprint
 
     xp = get_backend(args.backend)
     return replace(
         subject,
         params={name: p for name, p in subject.params.items() if name not in frozen},
-        parts=Some({name: xp.asarray(p) for name, p in frozen.items()}),
+        parts=PartlyFrozen({name: xp.asarray(p) for name, p in frozen.items()}),
         facts={"frozen": fingerprint(xp, frozen)},
     )
 

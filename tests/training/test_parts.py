@@ -8,7 +8,7 @@ from tiny import random_params, tiny_config
 from tinyllm.adaptation.lora import Adapted, Lora, init_adapters
 from tinyllm.models.weights import stored_tensors
 from tinyllm.training.divergence import DivergedError
-from tinyllm.training.parts import WHOLE, Some, fingerprint
+from tinyllm.training.parts import WHOLE, PartlyFrozen, fingerprint
 from tinyllm.training.settings import Settings
 from tinyllm.training.trainer import Trainer
 from tinyllm.training.windows import Windows, WindowsInOrder
@@ -27,7 +27,7 @@ def trainer(params, parts):
 def test_what_is_frozen_stays_and_the_rest_learns():
     mine = {name: x for name, x in PARAMS.items() if ".mlp." in name}
     rest = {name: x for name, x in PARAMS.items() if name not in mine}
-    some = trainer(mine, Some(rest))
+    some = trainer(mine, PartlyFrozen(rest))
     assert some.evaluate() == trainer(PARAMS, WHOLE).evaluate()
     list(some)
     model = some.parts.model(tinyllm_numpy, some.result)
@@ -39,7 +39,7 @@ def test_what_is_frozen_stays_and_the_rest_learns():
 def test_the_first_step_of_some_is_that_of_all():
     mine = {name: x for name, x in PARAMS.items() if ".mlp." in name}
     rest = {name: x for name, x in PARAMS.items() if name not in mine}
-    some, whole = trainer(mine, Some(rest)), trainer(PARAMS, WHOLE)
+    some, whole = trainer(mine, PartlyFrozen(rest)), trainer(PARAMS, WHOLE)
     found, all_of_it = (t._gradients(1)[0].grads for t in (some, whole))
     assert set(found) == set(mine)
     for name, grad in found.items():

@@ -50,7 +50,7 @@ WHOLE = Whole()
 
 
 @dataclass(frozen=True, slots=True)
-class Some(Whole):
+class PartlyFrozen(Whole):
     """What the trainer does not hold stays as it is in `frozen`."""
 
     frozen: Params
