@@ -102,7 +102,8 @@ def _subject(args: argparse.Namespace, out: Path, messages: Messages) -> Subject
 
     return Subject(
         config=student.config, params=params, tokenizer=student.tokenizer or teacher.tokenizer,
-        eos_ids=student.eos_ids, parts=PartlyFrozen(frozen) if frozen else None, loss=loss, facts=facts,
+        eos_ids=student.eos_ids, loss=loss, facts=facts,
+        parts=PartlyFrozen(frozen) if frozen else None,
         teacher=(teacher.config, teacher.params) if what.hidden else None, before=before,
     )  # fmt: skip
 
